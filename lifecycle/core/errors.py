@@ -1,0 +1,127 @@
+"""Every error the project raises on purpose.
+
+    LifecycleError
+    ├── TerminalError               trying again cannot help: somebody has to act
+    │   ├── ConfigError             params.yaml, settings or the command line are wrong
+    │   ├── DeclarationError        a Record or System is declared wrongly
+    │   ├── SensitiveFieldError     a record type would put a sensitive field on disk in clear
+    │   ├── SourceError             a source cannot be read, or is not of the declared shape
+    │   ├── QuarantineError         too many rows of a source are bad
+    │   ├── ParityError             the ONNX model does not answer as the estimator does
+    │   ├── IntegrityError          a digest or signature does not match
+    │   ├── StateError              the verb does not fit what is deployed now
+    │   ├── StorageError            a disk or remote refuses to store
+    │   └── StageError              a training stage failed
+    └── TransientError              the same call may succeed later
+        ├── BusyError               another flow holds the system
+        └── UnavailableError        a server does not answer
+
+A message says what happened and with which values; ``hint`` says what to do next. Neither ever holds
+a value from a user's record.
+"""
+
+from __future__ import annotations
+
+
+class LifecycleError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: What happened, with the values that matter (never a record's own values).
+        hint: The next step, as a command where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(kind: type[LifecycleError], message: str, hint: str) -> LifecycleError:
+    return kind(message, hint=hint)
+
+
+class TerminalError(LifecycleError):
+    """Trying again cannot help; flows never retry it."""
+
+
+class ConfigError(TerminalError):
+    """The configuration or the command line is wrong."""
+
+    exit_code = 2
+
+
+class DeclarationError(TerminalError):
+    """A Record or System is declared wrongly."""
+
+    exit_code = 2
+
+
+class SensitiveFieldError(TerminalError):
+    """A record type would put a sensitive field on disk in clear."""
+
+    exit_code = 2
+
+
+class SourceError(TerminalError):
+    """A source cannot be read, or does not have the declared shape."""
+
+    exit_code = 3
+
+
+class QuarantineError(TerminalError):
+    """More rows were refused than the system allows."""
+
+    exit_code = 3
+
+
+class ParityError(TerminalError):
+    """The ONNX model does not answer as the estimator it was converted from."""
+
+    exit_code = 4
+
+
+class StageError(TerminalError):
+    """A training stage failed; the message carries its last lines."""
+
+    exit_code = 4
+
+
+class IntegrityError(TerminalError):
+    """A digest or signature does not match what was promised."""
+
+    exit_code = 5
+
+
+class StateError(TerminalError):
+    """The verb does not fit what is deployed now."""
+
+    exit_code = 6
+
+
+class StorageError(TerminalError):
+    """A disk or remote refuses to store."""
+
+    exit_code = 7
+
+
+class TransientError(LifecycleError):
+    """The same call may succeed later; flows retry it."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class BusyError(TransientError):
+    """Another flow holds the system."""
+
+
+class UnavailableError(TransientError):
+    """A server does not answer."""

@@ -1,0 +1,59 @@
+"""Where a system's files lie inside a project (the user's checkout, a worktree or a clean clone)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one system, relative to a project's root.
+
+    Example:
+        >>> Layout(Path("."), "house-prices").onnx.as_posix()
+        'artifacts/house-prices/model/model.onnx'
+    """
+
+    root: Path
+    system: str
+
+    @property
+    def data(self) -> Path:
+        """The snapshot: monthly partitions ``YYYY-MM.parquet``; DVC's pointer lies beside it."""
+        return self.root / "data" / self.system
+
+    @property
+    def pointer(self) -> Path:
+        """DVC's pointer to the snapshot."""
+        return self.root / "data" / f"{self.system}.dvc"
+
+    @property
+    def artifacts(self) -> Path:
+        """What the stages make."""
+        return self.root / "artifacts" / self.system
+
+    @property
+    def split(self) -> Path:
+        """Stage ``split``: ``manifest.parquet`` (record_id, part, weight) and ``split.json``."""
+        return self.artifacts / "split"
+
+    @property
+    def manifest(self) -> Path:
+        """The split's manifest of record ids."""
+        return self.split / "manifest.parquet"
+
+    @property
+    def model(self) -> Path:
+        """Stage ``train``: the files of a release, and ``training.json``."""
+        return self.artifacts / "model"
+
+    @property
+    def onnx(self) -> Path:
+        """The model for serving."""
+        return self.model / "model.onnx"
+
+    @property
+    def evaluation(self) -> Path:
+        """Stage ``evaluate``: ``metrics.json``, ``predictions.parquet`` and tables for plots."""
+        return self.artifacts / "evaluation"

@@ -1,0 +1,120 @@
+"""What the loop needs of the outside world; ``lifecycle.wiring`` alone knows who provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lifecycle.core.values import (
+    Deployment,
+    Evaluation,
+    Measurements,
+    ModelVersion,
+    Release,
+    Snapshot,
+    TrainingRun,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lifecycle.core.params import SystemParams
+    from lifecycle.core.rows import Tensors
+    from lifecycle.core.system import System
+
+
+class Clock(Protocol):
+    """Tells the time; only the edges ask."""
+
+    def now(self) -> datetime:
+        """The current moment, timezone-aware."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs releases, and knows which keys are trusted."""
+
+    def sign(self, content: bytes) -> bytes:
+        """The signature file's bytes for this content."""
+        ...
+
+    def verify(self, content: bytes, signature: bytes) -> None:
+        """Return when a trusted key signed the content; raise ``IntegrityError`` otherwise."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    def predict(self, tensors: Tensors) -> NDArray[np.float64]:
+        """One answer per row: the value (regression) or the probability of 1 (classification)."""
+        ...
+
+
+class Workspace(Protocol):
+    """Data versions and commits of one system: git and DVC, in a worktree the user never sees."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the system; raise ``BusyError`` if another flow does."""
+        ...
+
+    def snapshot(self, system: System, params: SystemParams, as_of: datetime) -> Snapshot:
+        """Ingest all sources as of a moment; version, push and commit what changed."""
+        ...
+
+    def train(self, snapshot: Snapshot) -> TrainingRun:
+        """Run the stages that DVC finds out of date; push and commit what they made."""
+        ...
+
+
+class ReleaseStore(Protocol):
+    """Where verified releases lie."""
+
+    def fetch(self, release: Release) -> Path:
+        """The local folder of a release, fetched if need be; verified by digest and signature every time."""
+        ...
+
+
+class Registry(Protocol):
+    """Where people compare and review: runs, versions and aliases."""
+
+    def register(self, run: TrainingRun, release: Release, evaluation: Evaluation) -> ModelVersion:
+        """The version that carries this release, made if there is none; its alias is ``candidate``."""
+        ...
+
+    def mirror(self, name: str, champion: str | None, previous: str | None) -> Sequence[str]:
+        """Make the aliases ``champion`` and ``previous`` follow the ledger; the aliases that were wrong."""
+        ...
+
+
+class Ledger(Protocol):
+    """What was decided, why, and what is live: append-only."""
+
+    def live(self, system: str) -> Deployment | None:
+        """The deployment that is live now."""
+        ...
+
+    def history(self, system: str, until: datetime | None = None) -> Sequence[Deployment]:
+        """Every decision up to a moment, oldest first."""
+        ...
+
+    def record(self, deployment: Deployment, *, expected: int | None) -> Deployment:
+        """Append a decision and make its switch, in one transaction.
+
+        Args:
+            deployment: The decision; its ``id`` is given by the ledger.
+            expected: Id of the deployment believed live; if another is, ``StateError``.
+        """
+        ...
+
+
+class Probe(Protocol):
+    """Measures what the requirements bound."""
+
+    def measure(self, release: Release, records: Sequence[dict[str, object]]) -> Measurements:
+        """Load the release in a real server process and send it these records."""
+        ...

@@ -1,0 +1,27 @@
+"""The deployment checklist, declared per system and measured before every promotion."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Requirements(BaseModel):
+    """What the deployed system must keep; None means nothing is asked.
+
+    Real-time bounds are measured on a real server process with the candidate loaded, on this machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["real-time", "batch"] = "real-time"
+    target: Literal["cloud", "edge", "browser"] = "cloud"
+    latency_p99_ms: float | None = Field(None, gt=0, description="99th percentile of one request, ms")
+    throughput_per_s: float | None = Field(None, gt=0, description="Single-record requests a second")
+    memory_mb: float | None = Field(None, gt=0, description="Resident memory of one serving process, MB")
+    size_mb: float | None = Field(None, gt=0, description="Size of the release folder, MB")
+    parity_rtol: float = Field(1e-4, gt=0, description="Largest relative difference of ONNX and scikit-learn")
+    logging: Literal["all", "sampled", "none"] = "all"
+    privacy: Literal["none", "personal", "health"] = "none"
+    notes: str = Field("", description="Regulation and other duties, shown to reviewers")

@@ -1,0 +1,95 @@
+"""Where things are on this machine: ``LIFECYCLE_*`` variables over defaults below the project's folder."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every place and port, each overridden by an environment variable of its name.
+
+    ``LIFECYCLE_LEDGER_URL=postgresql://...`` sets ``ledger_url``, and so on.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LIFECYCLE_", frozen=True, extra="ignore")
+
+    project: Path = Field(default_factory=Path.cwd, description="The user's project: params.yaml stands here")
+    home: Path = Field(Path(".lifecycle"), description="All state, relative to the project")
+    actor: str = Field(default_factory=getpass.getuser, description="Who is acting; written to the ledger")
+    ledger_url: str = Field("", description="SQLAlchemy URL of the deployment ledger")
+    mlflow_uri: str = Field("", description="MLflow tracking and registry URI")
+    mlflow_artifacts: str = Field("", description="URI below which MLflow stores artefacts")
+    dvc_remote: str = Field("", description="URL of the DVC remote that snapshots are pushed to")
+    host: str = Field("127.0.0.1", description="Address the servers listen on")
+    serving_port: int = Field(8000, description="Prediction service")
+    mlflow_port: int = Field(5000, description="MLflow UI")
+    prefect_port: int = Field(4200, description="Prefect UI and API")
+    poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
+
+    @field_validator("project", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.resolve()
+
+    @cached_property
+    def state(self) -> Path:
+        """The folder that holds all state."""
+        return self.project / self.home
+
+    @property
+    def ledger(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.mlflow_uri or f"sqlite:///{self.state / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """URI below which MLflow stores artefacts."""
+        return self.mlflow_artifacts or (self.state / "mlflow" / "artifacts").as_uri()
+
+    @property
+    def remote(self) -> str:
+        """URL of the DVC remote."""
+        return self.dvc_remote or str(self.state / "remote")
+
+    @property
+    def releases(self) -> Path:
+        """The digest-keyed cache of verified releases."""
+        return self.state / "releases"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the signing key and the trusted public keys."""
+        return self.state / "keys"
+
+
+def quiet_environment(settings: Settings) -> dict[str, str]:
+    """The environment for every child process: no telemetry, and nothing written outside the project."""
+    state = settings.state
+    return {
+        **os.environ,
+        "LIFECYCLE_PROJECT": str(settings.project),
+        "LIFECYCLE_HOME": str(state),
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(state / "dvc" / "site"),
+        "DVC_GLOBAL_CONFIG_DIR": str(state / "dvc" / "config"),
+        "DVC_SYSTEM_CONFIG_DIR": str(state / "dvc" / "config"),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_TRACKING_URI": settings.tracking,
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "MPLCONFIGDIR": str(state / "matplotlib"),
+    }

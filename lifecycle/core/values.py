@@ -1,0 +1,358 @@
+"""The frozen values that pass along the loop, each carrying the ids of its parents.
+
+    Snapshot → Split → TrainingRun → Release → Evaluation → ModelVersion → Deployment
+
+Lineage therefore runs one way: from any answer of the endpoint back to commit, rows and parameters.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """Base of all values: immutable, and nothing unknown inside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counts(Value):
+    """What became of the rows of all sources.
+
+    Attributes:
+        read: Rows read.
+        kept: Rows in the snapshot.
+        quarantined: Rows refused, each with its reason in the quarantine file.
+        duplicates: Rows equal to one already read.
+        corrections: Rows replaced by a newer one of the same record id.
+        future: Events on or after ``as_of``; they do not exist yet.
+        immature: Events whose label is not known by ``as_of``, or has not arrived.
+    """
+
+    read: int = 0
+    kept: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    corrections: int = 0
+    future: int = 0
+    immature: int = 0
+
+
+class Snapshot(Value):
+    """An immutable, content-addressed version of a system's data.
+
+    Attributes:
+        system: Name of the system.
+        id: DVC's hash of the folder of monthly partitions.
+        commit: The git commit on ``lifecycle/<system>`` that holds the pointer.
+        last_event: Event time of the newest row: with ``id``, the cut of this snapshot.
+        counts: What became of the rows of all sources.
+        origins: Rows kept per origin.
+        months: The partitions, oldest first, as ``1996-01``.
+        quarantine: Where the refused rows are described, if any were.
+        warnings: What the user should know, such as an uncommitted change that was left out.
+    """
+
+    system: str
+    id: str
+    commit: str
+    last_event: datetime | None
+    counts: Counts
+    origins: dict[str, int] = {}
+    months: tuple[str, ...] = ()
+    quarantine: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Window(Value):
+    """A half-open span of event time, ``[start, end)``, and the rows in it."""
+
+    start: datetime
+    end: datetime
+    rows: int
+
+
+class Split(Value):
+    """Which records train, validate and test; a manifest of ids lies beside it.
+
+    Attributes:
+        ok: Whether every part has the rows it needs; a split that is not is never trained on.
+        reason: Why not, with the counts.
+        train: Rows whose labels were known before validation began (purged, then embargoed).
+        validation: The window before the test window.
+        test: The last days whose labels have matured.
+        purged: Rows left out because their label was not known when validation began.
+        embargoed: Rows left out by the embargo.
+        regrouped: Rows left out because their subject also stands in a later part.
+        digest: SHA-256 of the manifest.
+    """
+
+    ok: bool
+    reason: str = ""
+    train: Window
+    validation: Window
+    test: Window
+    purged: int = 0
+    embargoed: int = 0
+    regrouped: int = 0
+    half_life_days: float | None = None
+    digest: str
+
+
+class Parity(Value):
+    """How closely the ONNX model answers as the estimator it was converted from.
+
+    Attributes:
+        rows: Rows compared.
+        worst_relative: The largest relative difference.
+        worst_row: Record id of that row.
+        rtol: The bound.
+        decisions_differ: Rows whose decision differs (classification).
+    """
+
+    rows: int
+    worst_relative: float
+    worst_row: str
+    rtol: float
+    decisions_differ: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the bound holds on every row."""
+        return self.worst_relative <= self.rtol and self.decisions_differ == 0
+
+
+class TrainingRun(Value):
+    """One run of the stages split, train and evaluate.
+
+    Attributes:
+        system: Name of the system.
+        snapshot: The snapshot trained on.
+        commit: The commit on ``lifecycle/<system>`` that holds pointer and lock; it gives the model back.
+        ran: The stages DVC found out of date and ran; empty: nothing changed.
+        folder: Where the outputs lie: ``split/``, ``model/`` and ``evaluation/``.
+        split: What was trained on.
+    """
+
+    system: str
+    snapshot: Snapshot
+    commit: str
+    ran: tuple[str, ...]
+    folder: str
+    split: Split
+
+
+class Lineage(Value):
+    """Where a release comes from.
+
+    Attributes:
+        snapshot: DVC's hash of the data.
+        commit: ``git checkout`` of it, ``dvc pull`` and ``dvc repro`` give the model back.
+        params: SHA-256 of the system's parameters.
+        environment: SHA-256 of the environment's lock file.
+        split: SHA-256 of the split's manifest.
+        seed: The seed of the estimator.
+    """
+
+    snapshot: str
+    commit: str
+    params: str
+    environment: str
+    split: str
+    seed: int
+    train: Window
+    validation: Window
+    test: Window
+
+
+class Release(Value):
+    """A verified release: what is deployed, everywhere, under one digest.
+
+    Attributes:
+        system: Name of the system.
+        digest: SHA-256 of the manifest.
+        uri: The folder it can be fetched from.
+    """
+
+    system: str
+    digest: str
+    uri: str
+
+
+class Verdict(StrEnum):
+    """How a candidate compares."""
+
+    BETTER = "better"
+    NOT_WORSE = "not worse"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Comparison(Value):
+    """A candidate against another predictor, on identical rows.
+
+    Attributes:
+        against: The champion's digest, or the name of a naive baseline.
+        metric: The primary metric.
+        candidate: Its value for the candidate.
+        other: Its value for the other.
+        difference: Loss of the candidate minus loss of the other; below zero the candidate is better.
+        low: Lower end of the interval of the difference.
+        high: Upper end.
+        confidence: Of the interval.
+        margin: Absolute difference that still counts as not worse.
+        rows: Rows compared.
+        rows_digest: The same for both, by assertion.
+        verdict: What follows.
+    """
+
+    against: str
+    metric: str
+    candidate: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    margin: float
+    rows: int
+    rows_digest: str
+    verdict: Verdict
+
+
+class GateResult(Value):
+    """One bound and whether it is kept.
+
+    Attributes:
+        name: What is bounded, such as ``latency_p99_ms`` or ``verdict``.
+        ok: Whether it is kept.
+        measured: What was found.
+        bound: What was asked.
+        detail: By how much it is missed, or what it means.
+    """
+
+    name: str
+    ok: bool
+    measured: str
+    bound: str
+    detail: str = ""
+
+
+class Measurements(Value):
+    """What a real server process with the release loaded was seen to do on this machine.
+
+    Attributes:
+        latency_p50_ms: Median time of one request, ms.
+        latency_p99_ms: 99th percentile, ms.
+        throughput_per_s: Single-record requests a second.
+        memory_mb: Resident memory after the requests, MB.
+        ready_s: From start to the first answer of ``/readyz``, seconds.
+        size_mb: Size of the release folder, MB.
+        requests: Requests measured.
+    """
+
+    latency_p50_ms: float
+    latency_p99_ms: float
+    throughput_per_s: float
+    memory_mb: float
+    ready_s: float
+    size_mb: float
+    requests: int
+
+
+class Evaluation(Value):
+    """Everything that decides whether a candidate may be promoted.
+
+    Attributes:
+        release: Digest of the candidate.
+        champion: Digest of what is live, None at the first deployment.
+        metrics: The candidate's metrics on the test window.
+        champion_metrics: The champion's on the same rows.
+        comparisons: With the champion (update) or the naive baselines (first deployment).
+        gates: Every gate, kept or not.
+        measurements: Of the serving process; None for a batch system.
+        report: Path of the HTML report.
+    """
+
+    release: str
+    champion: str | None
+    metrics: dict[str, float]
+    champion_metrics: dict[str, float] = {}
+    comparisons: tuple[Comparison, ...]
+    gates: tuple[GateResult, ...]
+    measurements: Measurements | None = None
+    report: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate is kept."""
+        return all(gate.ok for gate in self.gates)
+
+
+class ModelVersion(Value):
+    """A registered version of a model.
+
+    Attributes:
+        name: Registered name: the system's.
+        version: MLflow's number, as text.
+        run: MLflow's run id.
+        release: The release it carries.
+    """
+
+    name: str
+    version: str
+    run: str
+    release: Release
+
+
+class Deployment(Value):
+    """One row of the deployment ledger: a decision, why, and the switch it made.
+
+    Attributes:
+        id: Number of the row.
+        system: Name of the system.
+        decided_at: When, by the machine's clock.
+        as_of: The moment the flow stood for.
+        actor: Who decided.
+        decision: What was decided; ``hold`` leaves the live release as it was.
+        release: What is live after it (for ``hold``: the candidate that was held).
+        version: Its registered version.
+        previous: Digest of what was live before; None at the first deployment.
+        evidence: The evaluation, or for a rollback the reason.
+    """
+
+    id: int
+    system: str
+    decided_at: datetime
+    as_of: datetime
+    actor: str
+    decision: Literal["first-deployment", "promote", "rollback", "hold"]
+    release: Release
+    version: str
+    previous: str | None
+    evidence: dict[str, Any]
+
+
+class FlowResult(Value):
+    """How a flow ended; the same on the command line, in the artifact and in JSON.
+
+    Attributes:
+        system: Name of the system.
+        status: ``skipped``: too little data. ``unchanged``: nothing new. ``held``: the candidate was
+            registered and not promoted. ``promoted`` and ``rolled back``: the switch was made.
+        reason: Why, in a sentence.
+    """
+
+    system: str
+    status: Literal["promoted", "held", "skipped", "unchanged", "rolled back"]
+    reason: str
+    as_of: datetime
+    snapshot: Snapshot | None = None
+    split: Split | None = None
+    evaluation: Evaluation | None = None
+    version: ModelVersion | None = None
+    deployment: Deployment | None = None
