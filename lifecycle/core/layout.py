@@ -55,5 +55,5 @@ class Layout:
 
     @property
     def evaluation(self) -> Path:
-        """Stage ``evaluate``: ``metrics.json``, ``predictions.parquet`` and tables for plots."""
+        """Stage ``evaluate``: ``metrics.json`` and the tables for plots, ``*.csv``."""
         return self.artifacts / "evaluation"

@@ -58,8 +58,17 @@ class Engine(Protocol):
 class Workspace(Protocol):
     """Data versions and commits of one system: git and DVC, in a worktree the user never sees."""
 
+    @property
+    def root(self) -> Path:
+        """The worktree: a project of its own, at the user's last commit."""
+        ...
+
     def locked(self) -> AbstractContextManager[None]:
         """Hold the system; raise ``BusyError`` if another flow does."""
+        ...
+
+    def prepare(self) -> Sequence[str]:
+        """Bring the worktree to the user's last commit; warnings about what was left out."""
         ...
 
     def snapshot(self, system: System, params: SystemParams, as_of: datetime) -> Snapshot:
@@ -96,6 +105,10 @@ class Ledger(Protocol):
 
     def live(self, system: str) -> Deployment | None:
         """The deployment that is live now."""
+        ...
+
+    def live_all(self) -> Sequence[Deployment]:
+        """The live deployment of every system that has one, by name; servers ask twice a second."""
         ...
 
     def history(self, system: str, until: datetime | None = None) -> Sequence[Deployment]:

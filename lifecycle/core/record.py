@@ -79,7 +79,9 @@ class FieldSpec(BaseModel):
     def annotation(self) -> Any:
         """The pydantic type of this field, with its constraints, unit and bounds for the API page."""
         base: Any = Literal[self.choices] if self.choices else _TYPES[self.kind]
-        limits = {name: getattr(self, name) for name in ("ge", "gt", "le", "lt") if self.is_number}
+        limits: dict[str, Any] = {}
+        if self.kind in ("number", "integer"):
+            limits |= {name: getattr(self, name) for name in ("ge", "gt", "le", "lt")}
         if self.kind == "text" and not self.choices:
             limits |= {n: getattr(self, n) for n in ("min_length", "max_length", "pattern")}
         if self.kind == "number":

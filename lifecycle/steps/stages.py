@@ -1,0 +1,129 @@
+"""The three stages that DVC runs, in a worktree for a flow or in a developer's checkout for ``dvc repro``.
+
+Each reads and writes below the project's root only, and asks no clock, server or ledger: what DVC tracks
+is all that a stage depends on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from lifecycle.core.errors import StageError
+from lifecycle.core.layout import Layout
+from lifecycle.core.params import SystemParams, load_params
+from lifecycle.core.ports import Engine
+from lifecycle.core.release import file_entry
+from lifecycle.core.system import System, load_system
+from lifecycle.core.values import Parity, Split, Value
+from lifecycle.data.reading import read_rows
+from lifecycle.data.splits import make_split
+from lifecycle.evaluation import metrics, monthly
+from lifecycle.training.fit import train_model
+
+EngineLoader = Callable[[Path], Engine]
+
+
+class Training(Value):
+    """What stage ``train`` leaves beside the model: the facts a release's lineage is made of."""
+
+    parity: Parity
+    params: str
+    environment: str
+    seed: int
+
+
+class Scores(Value):
+    """What stage ``evaluate`` leaves for ``dvc metrics``: validation to tune by, test to believe."""
+
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+def run_split(root: Path, name: str) -> Split:
+    """Stage ``split``: choose which records train, validate and test."""
+    system, params, layout = _open(root, name)
+    layout.split.mkdir(parents=True, exist_ok=True)
+    split = make_split(system.schema, params.split, layout.data, layout.manifest)
+    _write_json(layout.split / "split.json", split)
+    return split
+
+
+def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
+    """Stage ``train``: fit, convert and check parity.
+
+    Raises:
+        StageError: The split has too little data; a bad model is never trained.
+        ParityError: The ONNX model does not answer as the estimator does.
+    """
+    system, params, layout = _open(root, name)
+    split = Split.model_validate_json((layout.split / "split.json").read_bytes())
+    if not split.ok:
+        raise StageError(split.reason, hint="wait for more labels, or lower systems.*.split.min_*_rows")
+    rows = read_rows(system.schema, layout.data, layout.manifest, "train")
+    layout.model.mkdir(parents=True, exist_ok=True)
+    parity = train_model(system, params, rows, layout.model, load_engine)
+    training = Training(
+        parity=parity,
+        params=_digest({"seed": params.seed, "split": params.split.model_dump(mode="json")}),
+        environment=file_entry(root / params.lock).sha256,
+        seed=params.seed,
+    )
+    _write_json(layout.model / "training.json", training)
+    return training
+
+
+def run_evaluate(root: Path, name: str, load_engine: EngineLoader) -> Scores:
+    """Stage ``evaluate``: score validation and test with the ONNX model, as it will be served."""
+    system, params, layout = _open(root, name)
+    engine = load_engine(layout.model)
+    scores: dict[str, dict[str, float]] = {}
+    for part in ("validation", "test"):
+        rows = read_rows(system.schema, layout.data, layout.manifest, part)
+        answers = engine.predict(rows.tensors)
+        found = metrics.compute(system.task, rows.label, answers, threshold=params.evaluation.threshold)
+        scores[part] = {metric: found[metric] for metric in system.metrics}
+    layout.evaluation.mkdir(parents=True, exist_ok=True)
+    # The loop ends on the test window, whose rows the tables for `dvc plots` describe.
+    _write_csv(
+        layout.evaluation / "by_month.csv",
+        ("month", "rows", *system.metrics),
+        (
+            (month.month, month.rows, *(month.metrics[metric] for metric in system.metrics))
+            for month in monthly.by_month(system.task, rows, answers, threshold=params.evaluation.threshold)
+        ),
+    )
+    _write_csv(
+        layout.evaluation / "residuals.csv",
+        ("predicted", "actual"),
+        zip(answers.tolist(), rows.label.tolist(), strict=True),
+    )
+    result = Scores(validation=scores["validation"], test=scores["test"])
+    _write_json(layout.evaluation / "metrics.json", result)
+    return result
+
+
+def _open(root: Path, name: str) -> tuple[System, SystemParams, Layout]:
+    params = load_params(root).system(name)
+    return load_system(params.entry, root), params, Layout(root, name)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _write_json(path: Path, value: BaseModel) -> None:
+    path.write_text(value.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,114 @@
+"""Settings to real adapters: the only place that knows them all. Each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lifecycle.core.clock import SystemClock
+from lifecycle.core.params import load_params
+from lifecycle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
+    from lifecycle.data.workspace import GitDvcWorkspace
+    from lifecycle.steps.loop import Loop
+
+
+def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
+    """The loop of one system with its real adapters.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system, a key of ``params.yaml``.
+        as_of: The moment it stands for; now, if None.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.serving.engine import load_engine
+    from lifecycle.serving.probe import ServerProbe
+    from lifecycle.steps.loop import Loop
+
+    load_params(settings.project).system(system)  # a wrong name is told before anything is opened
+    clock = SystemClock()
+    signer = open_signer(settings)
+    return Loop(
+        name=system,
+        as_of=as_of or clock.now(),
+        actor=settings.actor,
+        reports=settings.state / "reports",
+        releases=settings.releases,
+        workspace=open_workspace(settings, system),
+        registry=open_registry(settings),
+        ledger=open_ledger(settings),
+        store=open_store(settings),
+        signer=signer,
+        probe=ServerProbe(settings),
+        clock=clock,
+        load_engine=load_engine,
+    )
+
+
+def open_signer(settings: Settings) -> Signer:
+    """The signing key of this project, made at first use."""
+    from lifecycle.records.signing import Ed25519Signer
+
+    return Ed25519Signer(settings.keys)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The deployment ledger."""
+    from lifecycle.rollout.ledger import SqlLedger
+
+    return SqlLedger(settings.ledger)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The model registry."""
+    from lifecycle.registry.mlflow_registry import MlflowRegistry
+
+    return MlflowRegistry(settings)
+
+
+def open_store(settings: Settings) -> ReleaseStore:
+    """The cache of verified releases."""
+    from lifecycle.serving.store import VerifiedReleaseStore
+
+    return VerifiedReleaseStore(settings.releases, open_signer(settings))
+
+
+def open_workspace(settings: Settings, system: str) -> GitDvcWorkspace:
+    """The data versions and commits of a system."""
+    from lifecycle.data.workspace import GitDvcWorkspace
+
+    return GitDvcWorkspace(settings, system)
+
+
+def open_engine(folder: Path) -> Engine:
+    """The model in a folder that holds ``model.onnx`` and ``schema.json``."""
+    from lifecycle.serving.engine import load_engine
+
+    return load_engine(folder)
+
+
+def run_stage(root: Path, stage: str, system: str) -> None:
+    """Run one DVC stage in a project folder: ``split``, ``train`` or ``evaluate``."""
+    from lifecycle.steps import stages
+
+    if stage == "split":
+        stages.run_split(root, system)
+    elif stage == "train":
+        stages.run_train(root, system, open_engine)
+    else:
+        stages.run_evaluate(root, system, open_engine)
+
+
+def serve(settings: Settings, port: int) -> None:
+    """Run the prediction service until it is told to stop."""
+    from lifecycle.serving.app import create_app
+    from lifecycle.serving.server import run_server
+
+    app = create_app(open_ledger(settings), open_store(settings), poll_seconds=settings.poll_seconds)
+    run_server(app, settings.host, port)
