@@ -8,16 +8,16 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.advance import advance, finished, opened
+from flows import order
+from flows.tasks import finished
 
 
 @flow(name="first-deployment", persist_result=False)
 def first_deployment(system: str, as_of: datetime | None = None) -> State[Any]:
-    """Deploy a system for the first time.
+    """Deploy a system for the first time: it must beat naive baselines and meet its requirements.
 
     Args:
-        system: A key of ``params.yaml``.
+        system: A key of `params.yaml`.
         as_of: Only events and labels known by then exist; now, if not given.
     """
-    with opened(system, as_of).opened("first-deployment") as loop:
-        return finished(advance(loop))
+    return finished(order.first_deployment, system, as_of)

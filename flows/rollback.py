@@ -7,8 +7,8 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.advance import finished, opened
-from flows.tasks import roll_back
+from flows import order
+from flows.tasks import finished
 
 
 @flow(name="rollback", persist_result=False)
@@ -16,9 +16,8 @@ def rollback(system: str, reason: str = "", version: str | None = None) -> State
     """Make live what was live before; it is verified and loaded first.
 
     Args:
-        system: A key of ``params.yaml``.
+        system: A key of `params.yaml`.
         reason: Why; kept in the ledger.
         version: Roll back only if this version is live, so that asking twice rolls back once.
     """
-    with opened(system, None).opened("rollback") as loop:
-        return finished(roll_back(loop, reason, version))
+    return finished(order.rollback, system, reason, version)

@@ -1,108 +1,63 @@
-"""The steps of the loop as Prefect tasks: named, timed, and retried only where that can help."""
+"""Steps as Prefect tasks: named, timed, and retried only where that can help."""
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from prefect import task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
 from prefect.tasks import Task
 
+from flows.order import RETRY_DELAYS, Runner, Step
 from lifecycle.core.errors import TransientError
-from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
-from lifecycle.steps.loop import Loop
+from lifecycle.core.settings import Settings
+from lifecycle.core.values import FlowResult
+from lifecycle.steps.summary import as_markdown
+from lifecycle.wiring import addresses
 
-# Forwarded to the Prefect UI, and shown by the command line as progress.
+# Forwarded to the UI by PREFECT_LOGGING_EXTRA_LOGGERS, and shown by the command line as progress.
 LOG = logging.getLogger("lifecycle.flows")
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-async def transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether the failure may pass by itself: a retry cannot mend a terminal error."""
-    return isinstance(await state.aresult(raise_on_failure=False), TransientError)
-
-
-def step(name: str, outcome: Callable[[R], str]) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a Prefect task of a step.
+def as_task(step: Step, *arguments: Any) -> Any:
+    """Run a step as a task of the current flow run.
 
     Results stay in memory: a step that is run again finds its own work, wherever that lies.
-
-    Args:
-        name: As shown in the UI and in the progress of the command line.
-        outcome: What came of it, in a few words.
     """
 
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        @functools.wraps(function)
-        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            start = time.monotonic()
-            result = function(*args, **kwargs)
-            LOG.info("%-9s %6.1f s  %s", name, time.monotonic() - start, outcome(result))
-            return result
+    @task(
+        name=step.name,
+        description=step.run.__doc__,
+        retries=len(RETRY_DELAYS),
+        retry_delay_seconds=list(RETRY_DELAYS),
+        retry_condition_fn=is_transient,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    def timed() -> Any:
+        start = time.monotonic()
+        result = step.run(*arguments)
+        LOG.info("%-9s %6.1f s  %s", step.name, time.monotonic() - start, step.outcome(result))
+        return result
 
-        return task(
-            timed,
-            name=name,
-            retries=3,
-            retry_delay_seconds=[2, 10, 30],
-            retry_condition_fn=transient,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
-
-    return decorate
+    return timed()
 
 
-def _ingested(snapshot: Snapshot) -> str:
-    counts = snapshot.counts
-    return f"{counts.kept:,} rows, {counts.quarantined:,} refused, {counts.immature:,} awaiting their label"
+def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the failure may pass by itself: no retry can mend a terminal error."""
+    return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def _evaluated(evaluation: Evaluation) -> str:
-    return f"{sum(gate.ok for gate in evaluation.gates)} of {len(evaluation.gates)} gates kept"
-
-
-@step("ingest", _ingested)
-def ingest(loop: Loop) -> Snapshot:
-    """Version the data."""
-    snapshot = loop.ingest()
-    for warning in snapshot.warnings:
-        LOG.warning(warning)
-    return snapshot
-
-
-@step("train", lambda run: f"ran {', '.join(run.ran)}" if run.ran else "nothing was out of date")
-def train(loop: Loop, snapshot: Snapshot) -> TrainingRun:
-    """Run the stages that DVC finds out of date."""
-    return loop.train(snapshot)
-
-
-@step("evaluate", _evaluated)
-def evaluate(loop: Loop, run: TrainingRun) -> Evaluation:
-    """Compare, measure and report."""
-    return loop.evaluate(run)
-
-
-@step("register", lambda version: f"version {version.version}, release {version.release.digest[:12]}")
-def register(loop: Loop, run: TrainingRun, evaluation: Evaluation) -> ModelVersion:
-    """Put it where people review."""
-    return loop.register(run, evaluation)
-
-
-@step("promote", lambda result: f"{result.status}: {result.reason}")
-def promote(loop: Loop, run: TrainingRun, evaluation: Evaluation, version: ModelVersion) -> FlowResult:
-    """Decide, and switch."""
-    return loop.promote(run, evaluation, version)
-
-
-@step("roll back", lambda result: f"{result.status}: {result.reason}")
-def roll_back(loop: Loop, reason: str, version: str | None) -> FlowResult:
-    """Switch to what was live before."""
-    return loop.rollback(reason, version)
+def finished(order: Callable[..., FlowResult], *arguments: Any) -> State[Any]:
+    """Run a flow's order with tasks; end with a summary in the UI and a state named after how it ended."""
+    runner: Runner = as_task
+    result = order(runner, *arguments)
+    markdown = as_markdown(result, addresses(Settings()))
+    create_markdown_artifact(markdown, key=result.system, description=result.reason)
+    return Completed(name=result.status.title(), message=result.reason, data=result)

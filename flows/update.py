@@ -8,7 +8,8 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.advance import advance, finished, opened
+from flows import order
+from flows.tasks import finished
 
 
 @flow(name="update", persist_result=False)
@@ -16,8 +17,7 @@ def update(system: str, as_of: datetime | None = None) -> State[Any]:
     """Retrain on recent data, compare with the champion on identical rows, promote if it is not worse.
 
     Args:
-        system: A key of ``params.yaml``.
+        system: A key of `params.yaml`.
         as_of: Only events and labels known by then exist; now, if not given.
     """
-    with opened(system, as_of).opened("update") as loop:
-        return finished(advance(loop))
+    return finished(order.update, system, as_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
     from lifecycle.data.workspace import GitDvcWorkspace
     from lifecycle.steps.loop import Loop
+    from lifecycle.steps.reproduce import Proof
 
 
 def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
@@ -112,3 +114,49 @@ def serve(settings: Settings, port: int) -> None:
 
     app = create_app(open_ledger(settings), open_store(settings), poll_seconds=settings.poll_seconds)
     run_server(app, settings.host, port)
+
+
+def reproduce(settings: Settings, system: str, version: str) -> Proof:
+    """Retrain a version from its commit in a clean folder and compare the answers.
+
+    Raises:
+        StateError: There is no such version.
+        IntegrityError: Its release does not verify.
+    """
+    from lifecycle.core.release import verify_release
+    from lifecycle.data.checkout import reproduce as retrain
+    from lifecycle.steps.reproduce import find_version, prove
+
+    load_params(settings.project).system(system)
+    deployment = find_version(open_ledger(settings).history(system), system, version)
+    release = open_store(settings).fetch(deployment.release)
+    manifest = verify_release(release, deployment.release.digest, open_signer(settings))
+    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=_made(settings.state / "tmp")) as folder:
+        project = retrain(settings, system, manifest.lineage.commit, Path(folder) / "project")
+        return prove(deployment, manifest, release, project, open_engine)
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """Where ``serving``, ``mlflow`` and ``prefect`` listen, as far as they are up."""
+    from lifecycle.supervise.state import addresses as listening
+
+    return listening(settings)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def checkout_data(settings: Settings, system: str, at: str | None) -> str:
+    """Bring a snapshot into the user's checkout; its id.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        at: A snapshot's id or commit; the newest, if None.
+    """
+    from lifecycle.data.checkout import checkout_data as bring
+
+    load_params(settings.project).system(system)
+    return bring(settings, system, at)

@@ -108,7 +108,6 @@ class SystemParams(Section):
     evaluation: EvaluationParams = EvaluationParams()
     gates: tuple[GateParams, ...] = ()
     requirements: Requirements = Requirements()
-    schedule: str | None = Field(None, description="Cron line on which `update` runs")
 
 
 class Params(Section):

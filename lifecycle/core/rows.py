@@ -70,6 +70,20 @@ class Rows:
             state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
 
+    def joined(self, other: Rows) -> Rows:
+        """These rows, then the other's."""
+        tensors = Tensors(
+            np.concatenate([self.tensors.numbers, other.tensors.numbers]),
+            np.concatenate([self.tensors.categories, other.tensors.categories]),
+        )
+        return Rows(
+            ids=np.concatenate([self.ids, other.ids]),
+            event_time=np.concatenate([self.event_time, other.event_time]),
+            tensors=tensors,
+            label=np.concatenate([self.label, other.label]),
+            weight=np.concatenate([self.weight, other.weight]),
+        )
+
     def take(self, index: NDArray[Any] | slice) -> Rows:
         """The rows at ``index`` (positions, a mask or a slice)."""
         return replace(

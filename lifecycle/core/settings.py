@@ -89,7 +89,10 @@ def quiet_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_TRACKING_URI": settings.tracking,
         "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "lifecycle",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
         "MPLCONFIGDIR": str(state / "matplotlib"),
     }

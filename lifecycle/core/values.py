@@ -15,9 +15,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """Base of all values: immutable, and nothing unknown inside."""
+    """Base of all values: immutable, and nothing unknown inside.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A number that is not finite (an undefined metric) is text in JSON, ``"NaN"``, and is read back as it was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Counts(Value):
@@ -83,9 +86,9 @@ class Split(Value):
         ok: Whether every part has the rows it needs; a split that is not is never trained on.
         reason: Why not, with the counts.
         train: Rows whose labels were known before validation began (purged, then embargoed).
-        validation: The window before the test window.
+        validation: The window before the test window; rows whose labels were known before that began.
         test: The last days whose labels have matured.
-        purged: Rows left out because their label was not known when validation began.
+        purged: Rows left out because their label was not known when the next part began.
         embargoed: Rows left out by the embargo.
         regrouped: Rows left out because their subject also stands in a later part.
         digest: SHA-256 of the manifest.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.layout import Layout
@@ -26,8 +26,7 @@ from lifecycle.core.values import (
     TrainingRun,
 )
 from lifecycle.rollout import decisions
-from lifecycle.steps.judge import Judge
-from lifecycle.steps.stages import Scores, Training
+from lifecycle.steps.outputs import Scores, Training
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,16 @@ class Loop:
 
     def evaluate(self, run: TrainingRun) -> Evaluation:
         """Judge the candidate against the champion, or the naive baselines where there is none."""
+        from lifecycle.steps.judge import Judge  # loads what an unchanged update never needs
+
         system, params = self._declared()
         judge = Judge(
             system=system,
             params=params,
+            as_of=self.as_of,
             layout=Layout(Path(run.folder), run.system),
             store=self.store,
+            signer=self.signer,
             probe=self.probe,
             load_engine=self.load_engine,
             reports=self.reports,
@@ -141,18 +144,23 @@ class Loop:
     def promote(self, run: TrainingRun, evaluation: Evaluation, version: ModelVersion) -> FlowResult:
         """Decide on the evidence, and make the switch if it stands."""
         live = self.ledger.live(self.name)
-        decision, reason = decisions.decide(evaluation, first=live is None)
+        decided = decisions.decide(evaluation, first=live is None)
+        evidence: dict[str, Any] = {
+            "reason": decided.reason,
+            "evaluation": evaluation.model_dump(mode="json"),
+        }
         deployment = self.ledger.record(
-            self._deployment(decision, version.release, version.version, live, {
-                "reason": reason,
-                "evaluation": evaluation.model_dump(mode="json"),
-            }),
+            self._deployment(decided.decision, version.release, version.version, live, evidence),
             expected=live.id if live else None,
-        )  # fmt: skip
+        )
         self.mirror()
-        status: Literal["held", "promoted"] = "held" if decision == "hold" else "promoted"
         return self._result(
-            status, reason, run, evaluation=evaluation, version=version, deployment=deployment
+            "held" if decided.decision == "hold" else "promoted",
+            decided.reason,
+            run,
+            evaluation=evaluation,
+            version=version,
+            deployment=deployment,
         )
 
     def rollback(self, reason: str, version: str | None = None) -> FlowResult:
@@ -206,7 +214,7 @@ class Loop:
         release: Release,
         version: str,
         live: Deployment | None,
-        evidence: dict[str, object],
+        evidence: dict[str, Any],
     ) -> Deployment:
         return Deployment(
             id=0,  # the ledger numbers its rows

@@ -21,29 +21,14 @@ from lifecycle.core.params import SystemParams, load_params
 from lifecycle.core.ports import Engine
 from lifecycle.core.release import file_entry
 from lifecycle.core.system import System, load_system
-from lifecycle.core.values import Parity, Split, Value
+from lifecycle.core.values import Split
 from lifecycle.data.reading import read_rows
 from lifecycle.data.splits import make_split
 from lifecycle.evaluation import metrics, monthly
+from lifecycle.steps.outputs import Scores, Training
 from lifecycle.training.fit import train_model
 
 EngineLoader = Callable[[Path], Engine]
-
-
-class Training(Value):
-    """What stage ``train`` leaves beside the model: the facts a release's lineage is made of."""
-
-    parity: Parity
-    params: str
-    environment: str
-    seed: int
-
-
-class Scores(Value):
-    """What stage ``evaluate`` leaves for ``dvc metrics``: validation to tune by, test to believe."""
-
-    validation: dict[str, float]
-    test: dict[str, float]
 
 
 def run_split(root: Path, name: str) -> Split:

@@ -1,1 +1,6 @@
-"""."""
+"""From labelled rows to the files of a release: fit, convert to ONNX, prove parity, profile the data.
+
+The only door to scikit-learn, skl2onnx, ONNX, skops and pandas. ``fit.train_model`` is the way in. A new
+estimator of ours goes beside ``trend.py``, its converter into ``converters.py``; a check that every model
+must pass before it leaves goes into ``guards.py`` (before conversion) or ``parity.py`` (after it).
+"""

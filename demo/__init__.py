@@ -1,0 +1,1 @@
+"""The story of one system on real data: `make demo`."""

@@ -1,0 +1,104 @@
+"""The order of the steps, free of Prefect: the same whether a server keeps the record or none is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from lifecycle.core.clock import parse_moment
+from lifecycle.core.settings import Settings
+from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
+from lifecycle.steps.loop import Loop
+from lifecycle.wiring import open_loop
+
+RETRY_DELAYS = (2, 10, 30)
+"""Seconds to wait before each new try of a step that failed for a reason that may pass."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the loop, as people see it.
+
+    Attributes:
+        name: In the UI, in the log and in the progress of the command line.
+        run: What it does.
+        outcome: What came of it, in a few words.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    outcome: Callable[[Any], str]
+
+
+class Runner(Protocol):
+    """Runs one step: as a Prefect task, or directly."""
+
+    def __call__(self, step: Step, *arguments: Any) -> Any:
+        """The step's result; transient errors are retried, terminal ones are not."""
+        ...
+
+
+def _ingested(snapshot: Snapshot) -> str:
+    counts = snapshot.counts
+    said = f"{counts.kept:,} rows, {counts.quarantined:,} refused, {counts.immature:,} awaiting their label"
+    return "\n".join([said, *(f"warning: {warning}" for warning in snapshot.warnings)])
+
+
+def _evaluated(evaluation: Evaluation) -> str:
+    return f"{sum(gate.ok for gate in evaluation.gates)} of {len(evaluation.gates)} gates kept"
+
+
+def _registered(version: ModelVersion) -> str:
+    return f"version {version.version}, release {version.release.digest[:12]}"
+
+
+def _ran(run: TrainingRun) -> str:
+    return f"ran {', '.join(run.ran)}" if run.ran else "nothing was out of date"
+
+
+def _ended(result: FlowResult) -> str:
+    return f"{result.status}: {result.reason}"
+
+
+INGEST = Step("ingest", Loop.ingest, _ingested)
+TRAIN = Step("train", Loop.train, _ran)
+EVALUATE = Step("evaluate", Loop.evaluate, _evaluated)
+REGISTER = Step("register", Loop.register, _registered)
+PROMOTE = Step("promote", Loop.promote, _ended)
+ROLL_BACK = Step("roll back", Loop.rollback, _ended)
+
+
+def first_deployment(run: Runner, system: str, as_of: datetime | None) -> FlowResult:
+    """Deploy for the first time; refused when a champion exists."""
+    with _loop(system, as_of).opened("first-deployment") as loop:
+        return _advance(run, loop)
+
+
+def update(run: Runner, system: str, as_of: datetime | None) -> FlowResult:
+    """Bring a candidate from recent data; refused when there is no champion."""
+    with _loop(system, as_of).opened("update") as loop:
+        return _advance(run, loop)
+
+
+def rollback(run: Runner, system: str, reason: str, version: str | None) -> FlowResult:
+    """Make live what was live before."""
+    with _loop(system, None).opened("rollback") as loop:
+        result: FlowResult = run(ROLL_BACK, loop, reason, version)
+        return result
+
+
+def _advance(run: Runner, loop: Loop) -> FlowResult:
+    snapshot = run(INGEST, loop)
+    training = run(TRAIN, loop, snapshot)
+    if ended := loop.settled(training):
+        return ended
+    evaluation = run(EVALUATE, loop, training)
+    version = run(REGISTER, loop, training, evaluation)
+    result: FlowResult = run(PROMOTE, loop, training, evaluation, version)
+    return result
+
+
+def _loop(system: str, as_of: datetime | None) -> Loop:
+    return open_loop(Settings(), system, parse_moment(as_of) if as_of else None)

@@ -1,0 +1,73 @@
+"""What the command line starts: through the Prefect server if one is up, else in this process alone.
+
+Without a server Prefect is not even imported: its ephemeral one takes longer to start than an update that
+finds nothing new, and is left behind by a kill.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import datetime
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+from flows import order
+from flows.order import RETRY_DELAYS, Step
+from lifecycle.core.errors import TransientError
+from lifecycle.core.values import FlowResult
+
+LOG = logging.getLogger("lifecycle.flows")
+
+
+def first_deployment(system: str, as_of: datetime | None = None) -> FlowResult:
+    """Deploy a system for the first time."""
+    if _server_is_up():
+        from flows.first_deployment import first_deployment as flow
+
+        return _result_of(flow, system=system, as_of=as_of)
+    return order.first_deployment(directly, system, as_of)
+
+
+def update(system: str, as_of: datetime | None = None) -> FlowResult:
+    """Update a system from recent data."""
+    if _server_is_up():
+        from flows.update import update as flow
+
+        return _result_of(flow, system=system, as_of=as_of)
+    return order.update(directly, system, as_of)
+
+
+def rollback(system: str, reason: str = "", version: str | None = None) -> FlowResult:
+    """Make live what was live before."""
+    if _server_is_up():
+        from flows.rollback import rollback as flow
+
+        return _result_of(flow, system=system, reason=reason, version=version)
+    return order.rollback(directly, system, reason, version)
+
+
+def directly(step: Step, *arguments: Any) -> Any:
+    """Run a step in this process, with the same retries that Prefect gives it."""
+    start = time.monotonic()
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_attempt(1 + len(RETRY_DELAYS)),
+        wait=wait_chain(*(wait_fixed(seconds) for seconds in RETRY_DELAYS)),
+        reraise=True,
+    )
+    result = retrying(step.run, *arguments)
+    LOG.info("%-9s %6.1f s  %s", step.name, time.monotonic() - start, step.outcome(result))
+    return result
+
+
+def _server_is_up() -> bool:
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def _result_of(flow: Any, **parameters: Any) -> FlowResult:
+    state = flow(**parameters, return_state=True)
+    result: FlowResult = state.result()
+    return result

@@ -1,0 +1,20 @@
+"""The command line: thin verbs over wiring and the installed flows.
+
+A verb belongs here when a person types it. It parses words, calls one thing, prints and picks an exit code;
+whatever takes a decision or a library stands elsewhere and is imported when the verb runs, so that
+``lifecycle --help`` answers at once.
+"""
+
+from lifecycle.cli.base import main
+from lifecycle.cli.flow_verbs import first_deployment, rollback, update
+from lifecycle.cli.look_verbs import doctor, history, reproduce
+from lifecycle.cli.project_verbs import data, init, stage
+from lifecycle.cli.server_verbs import down, serve, status, up
+
+__all__ = ["main"]
+
+_LOOP = (init, first_deployment, update, rollback, history, reproduce, data, stage)
+_SERVERS = (up, status, down, serve, doctor)
+
+for verb in (*_LOOP, *_SERVERS):
+    main.add_command(verb)

@@ -1,0 +1,184 @@
+"""The HTTP service over the live releases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from lifecycle import __version__
+from lifecycle.core.ports import Ledger, ReleaseStore
+from lifecycle.core.suggest import nearest
+from lifecycle.serving import engine, problems, responses
+from lifecycle.serving.live import LiveRelease, LiveReleases, LoadEngine, Standing
+from lifecycle.serving.openapi import ApiPage
+from lifecycle.serving.predict import answer
+from lifecycle.serving.problems import ProblemError
+from lifecycle.serving.responses import RELEASE_HEADER
+
+MAX_BODY = 8_000_000
+"""Largest request body, bytes."""
+
+INLINE_BODY = 16_384
+"""Bodies up to this many bytes (some 40 records) are answered on the event loop; larger ones in a thread."""
+
+_DESCRIPTION = """\
+Predictions of every live system. Each answer names the release that made it; a promotion or rollback
+switches within seconds, and no request fails for it."""
+
+
+def create_app(
+    ledger: Ledger,
+    store: ReleaseStore,
+    *,
+    poll_seconds: float,
+    load_engine: LoadEngine = engine.load_engine,
+) -> FastAPI:
+    """Make the service; it follows the ledger while it runs.
+
+    Args:
+        ledger: Says what is live.
+        store: Brings releases to this machine, verified.
+        poll_seconds: How often the ledger is read.
+        load_engine: Loads the model of a release folder.
+    """
+    live = LiveReleases(ledger, store, load_engine, poll_seconds)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        live.start()
+        yield
+        live.stop()
+
+    app = FastAPI(
+        title="lifecycle",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    _add_predict(app, live)
+    _add_pages(app, live)
+    _add_health(app, live)
+    _add_docs(app)
+    app.openapi = ApiPage(app, live)  # type: ignore[method-assign]
+    return app
+
+
+def _add_predict(app: FastAPI, live: LiveReleases) -> None:
+    # Described on the API page once per system, with the types of its release.
+    @app.post("/v1/{system}/predict", include_in_schema=False)
+    async def predict(system: str, request: Request) -> Response:
+        release = _release(live, system)
+        body = await _read(request)
+        try:
+            if len(body) <= INLINE_BODY:
+                content = answer(release, body)
+            else:
+                content = await run_in_threadpool(answer, release, body)
+        except ProblemError as problem:
+            problem.headers[RELEASE_HEADER] = release.digest
+            raise
+        return Response(content, headers={RELEASE_HEADER: release.digest}, media_type="application/json")
+
+
+def _add_pages(app: FastAPI, live: LiveReleases) -> None:
+    @app.get("/v1", tags=["systems"], summary="Which systems answer")
+    async def systems() -> responses.SystemList:
+        names = [name for name, standing in live.standings.items() if standing.current]
+        return responses.SystemList(systems=sorted(names))
+
+    @app.get("/v1/{system}", tags=["systems"], summary="What is live, since when, by whom, from what")
+    async def system(system: str) -> responses.SystemPage:
+        _release(live, system)
+        return responses.system_page(_standing(live, system))
+
+
+def _add_health(app: FastAPI, live: LiveReleases) -> None:
+    @app.get("/healthz", tags=["health"], summary="Whether the process lives")
+    async def healthz() -> responses.Health:
+        return responses.Health()
+
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="Whether every system has a release that answers",
+        responses={503: {"model": responses.Readiness, "description": "Not yet"}},
+    )
+    async def readyz(response: Response) -> responses.Readiness:
+        found = responses.readiness(live)
+        response.status_code = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return found
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Swagger UI from files installed here, so that the page works in a closed network."""
+    parameters: dict[str, Any] = {
+        "tryItOutEnabled": True,
+        "displayRequestDuration": True,
+        "defaultModelsExpandDepth": 0,
+        "validatorUrl": None,
+    }
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="lifecycle: API",
+            swagger_js_url="docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="docs/assets/swagger-ui.css",
+            swagger_favicon_url="docs/assets/favicon.png",
+            swagger_ui_parameters=parameters,
+        )
+
+    app.mount("/docs/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+
+def _standing(live: LiveReleases, system: str) -> Standing:
+    standings = live.standings
+    if system not in standings:
+        known = ", ".join(sorted(standings)) or "none yet"
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            f"no system of that name is live{nearest(system, standings)} (live: {known})",
+        )
+    return standings[system]
+
+
+def _release(live: LiveReleases, system: str) -> LiveRelease:
+    """The release that answers a request from here to its end, whatever is promoted meanwhile."""
+    standing = _standing(live, system)
+    if standing.current is None:
+        reason = standing.fault or "it is loading"
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{system} has no release that answers: {reason}")
+    return standing.current
+
+
+async def _read(request: Request) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    too_large = ProblemError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {MAX_BODY} bytes: send fewer instances"
+    )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise too_large
+    except ClientDisconnect:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body ended early") from None
+    return bytes(body)

@@ -1,0 +1,122 @@
+"""The model, loaded. Stages, parity, batch and online all answer through this one, with the same numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+from pydantic import ValidationError
+
+from lifecycle.core.errors import IntegrityError
+from lifecycle.core.record import RecordSchema
+from lifecycle.core.release import MODEL, SCHEMA, read_schema
+from lifecycle.core.rows import Tensors, encode_records
+from lifecycle.core.synthetic import synthetic_records
+
+MIN_ROWS = 2
+"""One row alone takes another matrix kernel and may differ by 1e-5 from itself in a batch; two never do."""
+
+_FAULTS = (
+    failures.EPFail,
+    failures.Fail,
+    failures.InvalidArgument,
+    failures.InvalidGraph,
+    failures.InvalidProtobuf,
+    failures.NoModel,
+    failures.NoSuchFile,
+    failures.NotImplemented,
+    failures.RuntimeException,
+)
+_HINT = "train again, or roll back to a release that loads"
+
+
+class OnnxEngine:
+    """An ONNX model with the inputs ``numbers`` and ``categories`` and the output ``prediction``.
+
+    Answers do not depend on how rows are batched: matrix products and trees are equal to the last bit.
+    Only functions that Eigen vectorises (``Log``, and float64 ``Exp``) may differ in that bit.
+
+    Args:
+        session: The loaded graph. Safe to call from several threads at once.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self.inputs = frozenset(node.name for node in session.get_inputs())
+
+    def predict(self, tensors: Tensors) -> NDArray[np.float64]:
+        """One answer per row.
+
+        Args:
+            tensors: The packed inputs, ``[rows, ...]``.
+
+        Returns:
+            float64 ``[rows]``: the value (regression) or the probability of 1 (classification).
+
+        Raises:
+            IntegrityError: The model does not give one answer per row.
+        """
+        rows = len(tensors)
+        if rows == 0:
+            return np.empty(0, dtype=np.float64)
+        if rows < MIN_ROWS:
+            tensors = tensors.take(np.zeros(MIN_ROWS, dtype=np.intp))
+        packed = {"numbers": tensors.numbers, "categories": tensors.categories}
+        feed = {name: packed[name] for name in self.inputs}
+        answers = np.asarray(self._session.run(["prediction"], feed)[0])
+        if answers.size != len(tensors):
+            raise IntegrityError(
+                f"the model gave answers of shape {answers.shape} for {len(tensors)} rows", hint=_HINT
+            )
+        return answers.reshape(-1)[:rows].astype(np.float64)
+
+
+def load_engine(folder: Path) -> OnnxEngine:
+    """Load and warm up the model of a folder that holds ``model.onnx`` and ``schema.json``.
+
+    Args:
+        folder: A model folder as training leaves it, or a release (verify it before).
+
+    Raises:
+        IntegrityError: The model does not load, or does not take the inputs of the schema.
+    """
+    schema = _schema(folder)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one row needs 10 µs: a second thread costs more than it gives
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # an arena keeps the memory of the largest batch ever seen
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(
+            str(folder / MODEL), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        engine = OnnxEngine(session)
+        _warm_up(engine, schema)
+    except _FAULTS as error:
+        raise IntegrityError(
+            f"{MODEL} of {folder.name[:12]} does not load: {type(error).__name__}", hint=_HINT
+        ) from error
+    return engine
+
+
+def _schema(folder: Path) -> RecordSchema:
+    try:
+        return read_schema(folder)
+    except (FileNotFoundError, ValidationError) as error:
+        raise IntegrityError(
+            f"{SCHEMA} of {folder.name[:12]} is missing or of another format", hint=_HINT
+        ) from error
+
+
+def _warm_up(engine: OnnxEngine, schema: RecordSchema) -> None:
+    expected = {name for name in ("numbers", "categories") if getattr(schema, name)}
+    if engine.inputs != expected:
+        raise IntegrityError(
+            f"the model takes the inputs {sorted(engine.inputs)}, its schema gives {sorted(expected)}",
+            hint=_HINT,
+        )
+    engine.predict(encode_records(schema, synthetic_records(schema, MIN_ROWS)))

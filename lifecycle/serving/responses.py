@@ -1,0 +1,187 @@
+"""What the service says, as the API page shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lifecycle.core.values import Deployment, Window
+from lifecycle.serving.live import LiveReleases, Standing
+
+RELEASE_HEADER = "X-Lifecycle-Release"
+"""The header that names the release by its digest."""
+
+
+class Answer(BaseModel):
+    """What every answer tells of its origin."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: str
+    release: str = Field(description=f"Digest of the release that made the answer; also `{RELEASE_HEADER}`")
+    version: str = Field(description="Its registered version")
+
+
+class Prediction(Answer):
+    """The answer for one record."""
+
+    prediction: float = Field(description="The predicted value, or the probability of 1")
+    decision: bool | None = Field(None, description="Whether the probability reaches the release's threshold")
+    record_id: str | int | None = Field(None, description="As sent")
+
+
+class Predictions(Answer):
+    """The answers for several records, in the order they were sent."""
+
+    predictions: list[float] = Field(description="The predicted values, or the probabilities of 1")
+    decisions: list[bool] | None = Field(None, description="Whether each reaches the release's threshold")
+    record_ids: list[str | int | None] | None = Field(None, description="As sent; left out if none was sent")
+
+
+class Origin(BaseModel):
+    """Where the live release comes from."""
+
+    snapshot: str = Field(description="DVC's hash of the data")
+    commit: str = Field(description="The commit that gives the model back")
+    params: str
+    environment: str
+    split: str
+    seed: int
+    train: Window
+    validation: Window
+    test: Window
+
+
+class Waiting(BaseModel):
+    """What the ledger wants to be live and is not yet."""
+
+    release: str
+    version: str
+    reason: str
+    attempts: int
+
+
+class SystemPage(BaseModel):
+    """What is live, since when, by whom and from what."""
+
+    system: str
+    task: str
+    release: str
+    version: str
+    decision: str
+    since: datetime
+    by: str
+    as_of: datetime
+    previous: str | None
+    record: str = Field(description="Name of the record type")
+    schema_digest: str
+    label: str
+    label_unit: str
+    metrics: dict[str, float] = Field(description="On the release's own test window")
+    lineage: Origin
+    waiting: Waiting | None = Field(None, description="A newer release that is not served, and why")
+
+
+class SystemList(BaseModel):
+    """Every system that answers."""
+
+    systems: list[str]
+
+
+class Health(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class LedgerReadiness(BaseModel):
+    """Whether the ledger can be read; what is loaded answers in any case."""
+
+    reachable: bool
+    seconds_ago: float | None = Field(description="When it was last read; null: never yet")
+    fault: str | None = None
+
+
+class SystemReadiness(BaseModel):
+    """How one system stands."""
+
+    ready: bool = Field(description="Whether a release answers")
+    release: str | None = None
+    version: str | None = None
+    listed: bool = Field(True, description="Whether the ledger still knows the system")
+    waiting: Waiting | None = None
+
+
+class Readiness(BaseModel):
+    """Ready: the ledger has been read and every system in it has a release that answers.
+
+    With an empty ledger the service is ready: it has nothing to answer yet.
+    """
+
+    ready: bool
+    ledger: LedgerReadiness
+    systems: dict[str, SystemReadiness]
+
+
+def system_page(standing: Standing) -> SystemPage:
+    """Describe what is live; the standing must have a current release."""
+    current = standing.current
+    assert current is not None
+    deployment, manifest = current.deployment, current.manifest
+    label = current.schema.label
+    return SystemPage(
+        system=deployment.system,
+        task=manifest.task,
+        release=current.digest,
+        version=deployment.version,
+        decision=deployment.decision,
+        since=deployment.decided_at,
+        by=deployment.actor,
+        as_of=deployment.as_of,
+        previous=deployment.previous,
+        record=current.schema.name,
+        schema_digest=current.schema.digest,
+        label=label.name,
+        label_unit=label.unit,
+        metrics=manifest.metrics,
+        lineage=Origin(**dict(manifest.lineage)),
+        waiting=_waiting(standing),
+    )
+
+
+def readiness(live: LiveReleases) -> Readiness:
+    """How everything stands."""
+    return Readiness(
+        ready=live.ready,
+        ledger=LedgerReadiness(
+            reachable=not live.ledger_fault and live.ledger_age is not None,
+            seconds_ago=live.ledger_age,
+            fault=live.ledger_fault or None,
+        ),
+        systems={name: _system_readiness(standing) for name, standing in live.standings.items()},
+    )
+
+
+def _system_readiness(standing: Standing) -> SystemReadiness:
+    current = standing.current
+    return SystemReadiness(
+        ready=current is not None,
+        release=current.digest if current else None,
+        version=current.deployment.version if current else None,
+        listed=standing.listed,
+        waiting=_waiting(standing),
+    )
+
+
+def _waiting(standing: Standing) -> Waiting | None:
+    if not standing.behind:
+        return None
+    wanted: Deployment = standing.wanted
+    return Waiting(
+        release=wanted.release.digest,
+        version=wanted.version,
+        reason=standing.fault or "loading",
+        attempts=standing.attempts,
+    )

@@ -1,0 +1,140 @@
+"""From labelled rows to the files of a release: the one way in to this room."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from lifecycle.core.errors import ConfigError, LifecycleError, StageError, StorageError
+from lifecycle.core.params import SystemParams
+from lifecycle.core.ports import Engine
+from lifecycle.core.release import MODEL, REFERENCE, SCHEMA
+from lifecycle.core.rows import Rows
+from lifecycle.core.system import System
+from lifecycle.core.values import Parity
+from lifecycle.training.convert import to_onnx
+from lifecycle.training.foreign import describe
+from lifecycle.training.frame import to_frame
+from lifecycle.training.parity import check_parity
+from lifecycle.training.persist import dump_estimator, load_estimator
+from lifecycle.training.reference import profile
+from lifecycle.training.weights import fit_weighted
+
+
+def train_model(
+    system: System, params: SystemParams, train: Rows, out: Path, load_engine: Callable[[Path], Engine]
+) -> Parity:
+    """Fit the system's estimator and write the files of a release but its manifest.
+
+    They are ``model.onnx``, ``model.skops``, ``schema.json`` and ``reference.json``. The same rows,
+    parameters and seed give the same bytes: everything runs on one thread, because the order in which
+    threads add numbers up changes their last bits.
+
+    Args:
+        system: Builds the estimator.
+        params: Seed, decision threshold and the bound on parity.
+        train: The rows to fit on; their weights are handed on unless all are 1.
+        out: The folder to write to, made if need be.
+        load_engine: Loads a folder holding ``model.onnx`` and ``schema.json``, as a server does.
+
+    Returns:
+        How closely ONNX answers as the estimator that was written, not merely the one in memory.
+
+    Raises:
+        ConfigError: The estimator does not fit the task, the weights or the record type, does not convert, or
+            holds types that nobody reviewed.
+        StageError: The user's code failed.
+        ParityError: ONNX answers otherwise.
+        StorageError: The folder cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with threadpool_limits(limits=1):
+            model = fit(system, params, train)
+            converted = to_onnx(model, system, train.tensors)
+            (out / MODEL).write_bytes(converted.SerializeToString(deterministic=True))
+            (out / SCHEMA).write_text(system.schema.model_dump_json(), encoding="utf-8")
+            dump_estimator(model, out, system.trusted_types)
+            written = load_estimator(out, system.trusted_types)
+            parity = check_parity(written, system, params, train, load_engine(out))
+        (out / REFERENCE).write_text(profile(system, train).model_dump_json(indent=1), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the model to {out}: {error.strerror}",
+            hint="free some space, or mend its permissions",
+        ) from None
+    return parity
+
+
+def fit(system: System, params: SystemParams, train: Rows) -> Any:
+    """The system's estimator, fitted.
+
+    An error in the user's code is told by its type, its line and its masked message, without its traceback:
+    a traceback or message may show values of records.
+
+    Raises:
+        ConfigError: See `train_model`.
+        StageError: See `train_model`.
+    """
+    label = _label(system, train)
+    weight = None if np.all(train.weight == 1) else train.weight
+    with _seeded(params.seed):
+        try:
+            # A clone is unfitted and ours alone, whatever build_model hands out.
+            model = clone(system.build_model(params.seed))
+            _refuse_other_task(system, model)
+            return fit_weighted(model, to_frame(system.schema, train.tensors), label, weight)
+        except LifecycleError:
+            raise
+        except Exception as error:  # noqa: BLE001 - any error of the user's estimator
+            raise StageError(
+                f"fitting {system.name} on {len(train)} rows failed: "
+                f"{describe(error, system.schema, train.tensors)}",
+                hint="run `dvc repro` in an ordinary checkout to debug it (lifecycle data checkout SYSTEM)",
+            ) from None
+
+
+def _label(system: System, train: Rows) -> Any:
+    if system.task == "regression":
+        return train.label
+    classes = np.unique(train.label)
+    if classes.tolist() != [0.0, 1.0]:
+        kind = "only one class" if len(classes) == 1 else f"{len(classes)} classes other than 0 and 1"
+        raise ConfigError(
+            f"the training labels of {system.name} hold {kind}; a classification needs both 0 and 1",
+            hint="declare the label as bool or 0/1, and train on a window that has both",
+        )
+    return train.label.astype(np.int64)
+
+
+def _refuse_other_task(system: System, model: Any) -> None:
+    if system.task == "classification" and not hasattr(model, "predict_proba"):
+        raise ConfigError(
+            f"{type(model).__name__} gives no probabilities, which a classification needs",
+            hint="wrap it: CalibratedClassifierCV(...)",
+        )
+    if system.task == "regression" and is_classifier(model):
+        raise ConfigError(
+            f"{type(model).__name__} is a classifier, and {system.name} is declared as regression",
+            hint="declare task='classification', or build a regressor",
+        )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators for estimators that use them, and leave them as they were."""
+    kept = np.random.get_state(), random.getstate()
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(kept[0])
+        random.setstate(kept[1])

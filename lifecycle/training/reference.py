@@ -1,0 +1,152 @@
+"""The drift reference: what the training data looked like, small enough to travel inside a release.
+
+It holds shares and rounded quantiles, never a row. Cut points are rounded to a thousandth of the range, and a
+word is listed only if the record type declares it or it is common.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifecycle.core.record import FieldSpec
+from lifecycle.core.rows import Rows
+from lifecycle.core.system import System
+from lifecycle.core.values import Value
+
+BINS = 20
+LISTED = 100
+COMMON = 10
+"""Fewest rows that share an undeclared word before the profile names it."""
+
+
+class NumberProfile(Value):
+    """Distribution of a number.
+
+    Attributes:
+        edges: Inner cut points, rising; bin ``i`` holds ``edges[i - 1] <= value < edges[i]``.
+        counts: Rows per bin, one more than there are edges.
+        missing: Rows without a value.
+        mean: Of the values; None without any.
+        std: Of the values.
+        min: Rounded to a thousandth of the range.
+        max: Likewise.
+        watched: Whether its drift means anything; that of the event time does not.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    watched: bool = True
+
+
+class CategoryProfile(Value):
+    """Distribution of a category.
+
+    Attributes:
+        counts: Rows per value, the most frequent first; at most ``LISTED``.
+        other: Rows of all values that are not listed.
+        missing: Rows without a value.
+        watched: Whether its drift means anything.
+    """
+
+    counts: dict[str, int]
+    other: int
+    missing: int
+    watched: bool = True
+
+
+class ReferenceProfile(Value):
+    """What monitoring compares a window of current data with.
+
+    Attributes:
+        format: Version of this layout.
+        system: Name of the system.
+        record_schema: Digest of the record schema.
+        rows: Training rows profiled.
+        numbers: By feature.
+        categories: By feature.
+        label: The truth, for label shift.
+    """
+
+    format: int = 1
+    system: str
+    record_schema: str
+    rows: int
+    numbers: dict[str, NumberProfile]
+    categories: dict[str, CategoryProfile]
+    label: NumberProfile
+
+
+def profile(system: System, rows: Rows) -> ReferenceProfile:
+    """Profile the training rows of a system."""
+    schema, tensors = system.schema, rows.tensors
+    return ReferenceProfile(
+        system=system.name,
+        record_schema=schema.digest,
+        rows=len(rows),
+        numbers={
+            name: profile_number(tensors.numbers[:, i], watched=not schema[name].event_time)
+            for i, name in enumerate(schema.numbers)
+        },
+        categories={
+            name: _profile_category(schema[name], tensors.categories[:, i])
+            for i, name in enumerate(schema.categories)
+        },
+        label=profile_number(rows.label),
+    )
+
+
+def profile_number(column: NDArray[np.floating], *, watched: bool = True) -> NumberProfile:
+    """Profile one number; NaN is missing.
+
+    Example:
+        >>> found = profile_number(np.array([0.0, 1.0, 1.0, np.nan]))
+        >>> found.edges, found.counts, found.missing
+        ((0.0, 1.0), (0, 1, 2), 1)
+    """
+    values = np.asarray(column[~np.isnan(column)], dtype=np.float64)
+    missing = len(column) - len(values)
+    if not len(values):
+        return NumberProfile(
+            edges=(), counts=(0,), missing=missing, mean=None, std=None, min=None, max=None, watched=watched
+        )
+    quantiles = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    decimals = _decimals(float(np.ptp(values)))
+    edges = np.unique(np.round(quantiles, decimals))
+    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
+    low, high = (round(float(bound), decimals) for bound in (values.min(), values.max()))
+    return NumberProfile(
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+        missing=missing,
+        mean=float(values.mean()),
+        std=float(values.std()),
+        min=low,
+        max=high,
+        watched=watched,
+    )
+
+
+def _decimals(span: float) -> int:
+    """Decimal places that keep a thousandth of a range, by orders of magnitude."""
+    return 3 - int(np.floor(np.log10(span))) if span > 0 else 3
+
+
+def _profile_category(spec: FieldSpec, column: NDArray[np.object_]) -> CategoryProfile:
+    found = Counter(column.tolist())
+    missing = found.pop("", 0)
+    declared = set(spec.choices or ())
+    # By count, then by name: the order must not depend on the order of the rows.
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    listed = dict([item for item in ranked if item[0] in declared or item[1] >= COMMON][:LISTED])
+    other = found.total() - sum(listed.values())
+    return CategoryProfile(
+        counts=listed, other=other, missing=missing, watched=not (spec.record_id or spec.subject_id)
+    )
