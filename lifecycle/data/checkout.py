@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lifecycle.core.errors import ConfigError, StateError
@@ -42,22 +44,11 @@ def checkout_data(settings: Settings, system: str, at: str | None = None) -> str
     commit = _find(branch, system, at)
     content = git.run("cat-file", "blob", f"{commit}:{branch.pointer}") + "\n"
     file = Layout(project, system).pointer
-    before = file.read_text(encoding="utf-8") if file.exists() else None
-    if before is not None and before != content:
+    if file.exists() and file.read_text(encoding="utf-8") != content:
         _require_saved(branch, system, file)
     keep_out_of_git(settings.state)
-    with storing(str(file)):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(content, encoding="utf-8")
-    try:
-        with Dvc(settings, project, _log(settings, system), own=True) as dvc:
-            dvc.pull([pointer(system)], force=False)
-    except BaseException:
-        if before is None:
-            file.unlink()
-        else:
-            file.write_text(before, encoding="utf-8")
-        raise
+    with _written(file, content), Dvc(settings, project, _log(settings, system), own=True) as dvc:
+        dvc.pull([pointer(system)], force=False)
     lock = git.ask("cat-file", "blob", f"{commit}:{branch.lock}")
     if lock is not None and not (project / LOCK).exists():
         (project / LOCK).write_text(f"{lock}\n", encoding="utf-8")
@@ -138,6 +129,23 @@ def _snapshots(branch: Branch) -> dict[str, str]:
         if content:
             found.setdefault(snapshot_id(content), commit)
     return found
+
+
+@contextmanager
+def _written(file: Path, content: str) -> Iterator[None]:
+    """Write a file for the block; if that fails, put back what was there."""
+    before = file.read_text(encoding="utf-8") if file.exists() else None
+    with storing(str(file)):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            file.unlink()
+        else:
+            file.write_text(before, encoding="utf-8")
+        raise
 
 
 def _require_saved(branch: Branch, system: str, file: Path) -> None:

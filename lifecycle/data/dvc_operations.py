@@ -21,7 +21,6 @@ from dvc.dvcfile import FileIsGitIgnored
 from dvc.exceptions import (
     CheckoutError,
     DownloadError,
-    DvcException,
     NotDvcRepoError,
     ReproductionError,
     UploadError,
@@ -156,17 +155,17 @@ def _translate(error: Exception, place: DvcPlace) -> LifecycleError:
 
 
 def _meaning(error: Exception, place: DvcPlace) -> LifecycleError | None:
-    remote = without_secrets(place.remote)
     said = without_secrets(" ".join(str(error).split()))
+    told = _fault_of_storage(error, said, without_secrets(place.remote)) or _fault_of_config(error, said)
+    if told is None and isinstance(error, LockError):
+        told = BusyError(f"another DVC command is working in {place.root}", hint="wait until it ends")
+    if told is None and said.startswith("Can't remove the following unsaved files"):
+        told = StateError(said, hint="save these files elsewhere or remove them, then try again")
+    return told
+
+
+def _fault_of_storage(error: Exception, said: str, remote: str) -> LifecycleError | None:
     match error:
-        case LockError():
-            return BusyError(
-                f"another DVC command is working in {place.root}", hint="wait until it ends, then try again"
-            )
-        case DvcConfigError() | RemoteMissingDepsError() | AuthError():
-            return ConfigError(
-                f"DVC's configuration: {said}", hint="mend .dvc/config or LIFECYCLE_DVC_REMOTE"
-            )
         case UploadError() | DownloadError():
             verb = "store in" if isinstance(error, UploadError) else "fetch from"
             return StorageError(
@@ -180,7 +179,7 @@ def _meaning(error: Exception, place: DvcPlace) -> LifecycleError | None:
             )
         case ConnectionError() | TimeoutError():
             return UnavailableError(
-                f"the DVC remote {remote} does not answer: {said}", hint="try again later"
+                f"the DVC remote {remote} does not answer: {said}", hint="look at the network, then try again"
             )
         case sqlite3.OperationalError():
             home = os.environ.get("DVC_SITE_CACHE_DIR", "its state folder")
@@ -192,6 +191,15 @@ def _meaning(error: Exception, place: DvcPlace) -> LifecycleError | None:
             return StorageError(
                 f"cannot write to {where} (the DVC remote is {remote}): {error.strerror}", hint=_MEND
             )
+    return None
+
+
+def _fault_of_config(error: Exception, said: str) -> LifecycleError | None:
+    match error:
+        case DvcConfigError() | RemoteMissingDepsError() | AuthError():
+            return ConfigError(
+                f"DVC's configuration: {said}", hint="mend .dvc/config, or set LIFECYCLE_DVC_REMOTE"
+            )
         case ResolveError() | MissingParamsError() | MissingParamsFile():
             return ConfigError(f"dvc.yaml: {said}", hint="give params.yaml every key that dvc.yaml names")
         case StageNotFound() | YAMLFileCorruptedError() | YAMLValidationError():
@@ -200,6 +208,4 @@ def _meaning(error: Exception, place: DvcPlace) -> LifecycleError | None:
             )
         case NotDvcRepoError() | FileIsGitIgnored() | DependencyDoesNotExistError():
             return ConfigError(f"DVC: {said}", hint="mend it, commit, and run the same command again")
-        case DvcException() if said.startswith("Can't remove the following unsaved files"):
-            return StateError(said, hint="save these files elsewhere or remove them, then try again")
     return None

@@ -69,7 +69,7 @@ def chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
             rows = _row_numbers(number, batch.num_rows, broken)
             number = int(rows[-1]) if len(rows) else number
             frame = pl.DataFrame(pl.from_arrow(batch))
-            if any((column.str.len_bytes().max() or 0) > _VALUE_BYTES for column in frame):
+            if frame.select(pl.any_horizontal((pl.all().str.len_bytes() > _VALUE_BYTES).any())).item():
                 raise _unclosed(name)
             frame.insert_column(0, pl.Series(ROW, rows))
             yield Chunk(frame, tuple(row for row in broken if row.row <= number))

@@ -45,39 +45,45 @@ def to_onnx(model: Any, system: System, tensors: Tensors) -> onnx.ModelProto:
         ConfigError: A part of the estimator has no converter, an option that its converter does not know,
             or is known to convert wrongly; or the categories do not pass through a ColumnTransformer.
     """
-    schema = system.schema
     refuse_categorical_splits(model)
     register_converters()
-    rounded = with_float32_thresholds(model)
     try:
-        with warnings.catch_warnings():
-            # protobuf 6 deprecates the booleans that skl2onnx leaves among integers; our pins exclude 7.
-            warnings.filterwarnings("ignore", "Field onnx.AttributeProto", DeprecationWarning)
-            converted = convert_sklearn(
-                rounded,
-                name=system.name,
-                initial_types=_initial_types(model, schema),
-                target_opset=TARGET_OPSET,
-                options=_options(rounded, system.task),
-            )
-        packed = pack(converted, schema, system.task)
+        packed = pack(_converted(with_float32_thresholds(model), system), system.schema, system.task)
     except LifecycleError:
         raise
-    except (MissingConverter, MissingShapeCalculator) as error:
+    except Exception as error:  # noqa: BLE001 - converters of any library, each with errors of its own
+        raise _refusal(error, system, tensors) from None
+    facts = {"lifecycle.system": system.name, "lifecycle.schema": system.schema.digest}
+    helper.set_model_props(packed, facts)
+    return packed
+
+
+def _converted(model: Any, system: System) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        # protobuf 6 deprecates the booleans that skl2onnx leaves among integers; our pins exclude 7.
+        warnings.filterwarnings("ignore", "Field onnx.AttributeProto", DeprecationWarning)
+        converted: onnx.ModelProto = convert_sklearn(
+            model,
+            name=system.name,
+            initial_types=_initial_types(model, system.schema),
+            target_opset=TARGET_OPSET,
+            options=_options(model, system.task),
+        )
+    return converted
+
+
+def _refusal(error: Exception, system: System, tensors: Tensors) -> ConfigError:
+    if isinstance(error, MissingConverter | MissingShapeCalculator):
         found = re.search(r"<class '([\w.]+)'>", str(error))
-        kind = found[1] if found else "a part of the model"
-        raise ConfigError(
-            f"{kind} has no converter to ONNX",
+        return ConfigError(
+            f"{found[1] if found else 'a part of the model'} has no converter to ONNX",
             hint="register one in the system's module with skl2onnx.update_registered_converter "
             "(sklearn-onnx documents how), or use an estimator that sklearn-onnx supports",
-        ) from None
-    except Exception as error:  # noqa: BLE001 - converters of any library, each with errors of its own
-        raise ConfigError(
-            f"the model cannot be converted to ONNX: {describe(error, schema, tensors)}",
-            hint="change the option or the estimator it names; docs/your-own-system.md lists what converts",
-        ) from None
-    helper.set_model_props(packed, {"lifecycle.system": system.name, "lifecycle.schema": schema.digest})
-    return packed
+        )
+    return ConfigError(
+        f"the model cannot be converted to ONNX: {describe(error, system.schema, tensors)}",
+        hint="change the option or the estimator it names, or use one that sklearn-onnx supports",
+    )
 
 
 def _options(model: Any, task: Task) -> dict[int, dict[str, bool]]:

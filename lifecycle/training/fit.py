@@ -33,23 +33,21 @@ def train_model(
 ) -> Parity:
     """Fit the system's estimator and write the files of a release but its manifest.
 
-    They are ``model.onnx``, ``model.skops``, ``schema.json`` and ``reference.json``. The same rows,
-    parameters and seed give the same bytes: everything runs on one thread, because the order in which
-    threads add numbers up changes their last bits.
+    The same rows, parameters and seed give the same bytes: everything runs on one thread, because the
+    order in which threads add numbers up changes their last bits.
 
     Args:
         system: Builds the estimator.
         params: Seed, decision threshold and the bound on parity.
         train: The rows to fit on; their weights are handed on unless all are 1.
-        out: The folder to write to, made if need be.
+        out: The folder to write to.
         load_engine: Loads a folder holding ``model.onnx`` and ``schema.json``, as a server does.
 
     Returns:
-        How closely ONNX answers as the estimator that was written, not merely the one in memory.
+        How closely ONNX answers as the estimator that was written (not the one in memory).
 
     Raises:
-        ConfigError: The estimator does not fit the task, the weights or the record type, does not convert, or
-            holds types that nobody reviewed.
+        ConfigError: The estimator fits not the task, weights or records, or cannot be stored or converted.
         StageError: The user's code failed.
         ParityError: ONNX answers otherwise.
         StorageError: The folder cannot be written to.
@@ -60,16 +58,14 @@ def train_model(
             model = fit(system, params, train)
             converted = to_onnx(model, system, train.tensors)
             (out / MODEL).write_bytes(converted.SerializeToString(deterministic=True))
-            (out / SCHEMA).write_text(system.schema.model_dump_json(), encoding="utf-8")
+            (out / SCHEMA).write_bytes(system.schema.model_dump_json().encode())
             dump_estimator(model, out, system.trusted_types)
             written = load_estimator(out, system.trusted_types)
             parity = check_parity(written, system, params, train, load_engine(out))
-        (out / REFERENCE).write_text(profile(system, train).model_dump_json(indent=1), encoding="utf-8")
+        (out / REFERENCE).write_bytes(profile(system, train).model_dump_json(indent=1).encode())
     except OSError as error:
-        raise StorageError(
-            f"cannot write the model to {out}: {error.strerror}",
-            hint="free some space, or mend its permissions",
-        ) from None
+        told = f"cannot write the model to {out}: {error.strerror}"
+        raise StorageError(told, hint="free some space, or mend its permissions") from None
     return parity
 
 

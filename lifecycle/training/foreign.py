@@ -55,10 +55,12 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _masked(error: BaseException, schema: RecordSchema, tensors: Tensors) -> str:
-    known = {*schema.numbers, *schema.categories, getattr(error, "name", None)}
+    known = {*schema.numbers, *schema.categories}
+    # The name that code asked for and did not find stands in its source.
+    asked = {error.name} if isinstance(error, AttributeError | NameError | ImportError) else set()
     values = {word.casefold() for value in set(tensors.categories.ravel()) for word in _WORD.findall(value)}
     message = str(error).strip().split("\n", 1)[0]
-    message = _QUOTED.sub(lambda match: match[0] if match[0][1:-1] in known else _MASK, message)
+    message = _QUOTED.sub(lambda match: match[0] if match[0][1:-1] in known | asked else _MASK, message)
     message = _WORD.sub(
         lambda match: _MASK if match[0].casefold() in values and match[0] not in known else match[0], message
     )

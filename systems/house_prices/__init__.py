@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
 from lifecycle.core.record import Record
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.system import System
-from systems.house_prices.model import build_model
+
+
+def build_model(seed: int) -> Any:
+    """An unfitted estimator of the price; scikit-learn is loaded only when one is wanted."""
+    from systems.house_prices import model
+
+    return model.build_model(seed)
 
 
 class Sale(Record):

@@ -124,7 +124,8 @@ def test_an_artifact_store_that_cannot_be_written_registers_nothing(registry, se
     everything_is_there_once(settings, candidate, register(registry, candidate))
 
 
-def test_a_read_only_database_is_a_storage_error(settings, registry, candidate):
+def test_a_read_only_database_is_a_storage_error(settings, registry, candidate, monkeypatch):
+    monkeypatch.chdir(settings.project)  # MLflow takes this address for a path, and makes a folder of it
     path = settings.tracking.removeprefix("sqlite:///")
     locked = settings.model_copy(update={"mlflow_uri": f"sqlite:///file:{path}?mode=ro&uri=true"})
 

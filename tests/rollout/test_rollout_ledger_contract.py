@@ -160,4 +160,4 @@ def test_moments_come_back_in_utc_and_evidence_as_json(ledger):
     row = ledger.live(SYSTEM)
     assert row.decided_at.isoformat() == "2024-06-01T10:00:00.000123+00:00"
     assert row.as_of.isoformat() == "2024-06-01T00:00:00+00:00"
-    assert row.evidence == {"metrics": {"mae": 1.5, "bias": None}, "rows": [1, 2], "reason": "naïve ✓"}
+    assert row.evidence == {"metrics": {"mae": 1.5, "bias": "NaN"}, "rows": [1, 2], "reason": "naïve ✓"}

@@ -1,0 +1,110 @@
+"""A small project as `lifecycle init` makes it, and the command line to drive it with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lifecycle.core.settings import Settings
+from lifecycle.rollout.ledger import SqlLedger
+from lifecycle.scaffold.project import init
+
+SYSTEM = "delivery-time"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A user's project, driven as a user drives it."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(project=self.root)
+
+    @property
+    def ledger(self) -> SqlLedger:
+        return SqlLedger(self.settings.ledger)
+
+    def environment(self) -> dict[str, str]:
+        own = ("LIFECYCLE_", "PREFECT_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        return kept | {"LIFECYCLE_PROJECT": str(self.root), "LIFECYCLE_ACTOR": "tester"}
+
+    def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """A `lifecycle` command; its exit code must be the expected one."""
+        return self.python("-m", "lifecycle", *words, expect=expect)
+
+    def python(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-P", *words],
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == expect, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str, expect: int = 0) -> Any:
+        return json.loads(self.run(*words, "--json", expect=expect).stdout)
+
+    def registered(self) -> dict[str, Any]:
+        """What a reviewer sees in MLflow: the versions, and the aliases."""
+        code = f"""
+import json
+from mlflow import MlflowClient
+client = MlflowClient({self.settings.tracking!r}, {self.settings.tracking!r})
+versions = [str(it.version) for it in client.search_model_versions("name='{SYSTEM}'")]
+aliases = client.get_registered_model("{SYSTEM}").aliases
+aliases = {{name: str(version) for name, version in aliases.items()}}
+print(json.dumps({{"versions": sorted(versions), "aliases": aliases}}))
+"""
+        found: dict[str, Any] = json.loads(self.python("-c", code).stdout)
+        return found
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=self.root, capture_output=True, text=True, check=True
+        ).stdout
+
+    def change_params(self, **sections: Any) -> None:
+        """Change sections of the system's parameters, and commit."""
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params["systems"][SYSTEM].update(sections)
+        path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+        self.git("-c", "user.name=tester", "-c", "user.email=tester@localhost", "commit", "-qam", "Change")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory) -> Path:
+    """A project nobody has deployed from yet."""
+    folder = tmp_path_factory.mktemp("init") / "project"
+    init(folder, SYSTEM, echo=lambda _line: None)
+    return folder
+
+
+@pytest.fixture
+def project(fresh, tmp_path) -> Project:
+    """A project of the test's own; nothing of it has been deployed."""
+    shutil.copytree(fresh, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def batch_project(project) -> Project:
+    """One whose requirements need no server process, so that its flows are quick."""
+    project.change_params(requirements={"mode": "batch"})
+    return project
