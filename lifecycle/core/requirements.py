@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MEASURED = ("latency_p99_ms", "throughput_per_s", "memory_mb")
+"""The requirements that are measured on a server process: another run may find another value."""
+
 
 class Requirements(BaseModel):
     """What the deployed system must keep; None means nothing is asked.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from lifecycle.core.errors import StateError
+from lifecycle.core.requirements import MEASURED
 from lifecycle.core.values import Comparison, Deployment, Evaluation, GateResult
 
 Verb = Literal["first-deployment", "update", "rollback"]
@@ -221,14 +222,17 @@ def rollback_target(history: Sequence[Deployment]) -> Deployment:
     return Trail(history[0].system, history).rollback_target
 
 
-def last_word(history: Sequence[Deployment], digest: str) -> str | None:
-    """What was decided about a release, in a sentence; None if nothing was yet.
+def last_word(history: Sequence[Deployment], digest: str, terms: str = "") -> str | None:
+    """What was decided about a release, in a sentence; None if it is to be decided on (again).
 
-    A flow that ends up with the same release again has nothing new to decide.
+    A flow that ends up with the same release has nothing new to decide, unless a hold was made under other
+    terms, against another champion, or for nothing but what a server process was measured to do: a busy
+    machine may do better the next time.
 
     Args:
         history: All decisions of one system, oldest first.
         digest: Of the release.
+        terms: SHA-256 of the bounds and margins that decisions are made under now.
     """
     about = [deployment for deployment in history if deployment.release.digest == digest]
     if not about:
@@ -237,9 +241,18 @@ def last_word(history: Sequence[Deployment], digest: str) -> str | None:
     if live and live.release.digest == digest:
         return f"nothing new since version {last.version}, which is live"
     day = f"{last.decided_at:%Y-%m-%d}"
-    if last.decision == "hold":
-        return f"nothing new since version {last.version}, held on {day}: {last.evidence.get('reason', '')}"
-    return f"nothing new since version {last.version}, deployed on {day} and rolled back since"
+    if last.decision != "hold":
+        return f"nothing new since version {last.version}, deployed on {day} and rolled back since"
+    champion = live.release.digest if live else None
+    if last.previous != champion or last.evidence.get("terms", "") != terms or _only_measured(last):
+        return None
+    return f"nothing new since version {last.version}, held on {day}: {last.evidence.get('reason', '')}"
+
+
+def _only_measured(hold: Deployment) -> bool:
+    gates = hold.evidence.get("evaluation", {}).get("gates", [])
+    missed = {gate["name"] for gate in gates if not gate["ok"]}
+    return bool(missed) and missed <= set(MEASURED)
 
 
 def _no_champion(system: str) -> StateError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +68,8 @@ class Loop:
             BusyError: Another flow holds the system.
         """
         with self.workspace.locked():
+            self.mirror()  # a flow that died between its switch and the aliases left them behind
             decisions.require(verb, self.name, self.ledger.live(self.name))
-            self.mirror()
             yield self
 
     def ingest(self) -> Snapshot:
@@ -85,7 +87,8 @@ class Loop:
         """The end of a flow that has nothing to decide: too little data, or nothing new."""
         if not run.split.ok:
             return self._result("skipped", run.split.reason, run)
-        decided = decisions.last_word(self.ledger.history(self.name), self.package(run).digest)
+        history = self.ledger.history(self.name)
+        decided = decisions.last_word(history, self.package(run).digest, self._terms())
         if decided is None:
             return None
         return self._result("unchanged", decided, run)
@@ -145,9 +148,10 @@ class Loop:
         """Decide on the evidence, and make the switch if it stands."""
         live = self.ledger.live(self.name)
         decided = decisions.decide(evaluation, first=live is None)
-        evidence: dict[str, Any] = {
+        evidence = {
             "reason": decided.reason,
-            "evaluation": evaluation.model_dump(mode="json"),
+            "terms": self._terms(),
+            "evaluation": json.loads(evaluation.model_dump_json()),  # a NaN is text there
         }
         deployment = self.ledger.record(
             self._deployment(decided.decision, version.release, version.version, live, evidence),
@@ -195,6 +199,12 @@ class Loop:
         live, before = decisions.standing(self.ledger.history(self.name))
         if live:
             self.registry.mirror(self.name, live.version, before.version if before else None)
+
+    def _terms(self) -> str:
+        """SHA-256 of what a candidate is judged by."""
+        _, params = self._declared()
+        terms = params.model_dump_json(include={"evaluation", "gates", "requirements"})
+        return hashlib.sha256(terms.encode()).hexdigest()
 
     def _declared(self) -> tuple[System, SystemParams]:
         """The system and its parameters, as the worktree has them."""

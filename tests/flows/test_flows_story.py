@@ -102,7 +102,7 @@ def test_a_developer_works_with_dvc_in_the_ordinary_checkout(batch_project):
 
 
 def test_too_little_data_is_skipped_and_nothing_is_trained(batch_project):
-    result = batch_project.json("first-deployment", SYSTEM, "--as-of", "2025-01-20", expect=10)
+    result = batch_project.json("first-deployment", SYSTEM, "--as-of", "2024-08-01", expect=10)
     assert result["status"] == "skipped"
     assert "at least" in result["reason"]
     assert batch_project.ledger.history(SYSTEM) == ()

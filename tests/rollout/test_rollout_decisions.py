@@ -122,18 +122,31 @@ def test_the_standing_is_what_is_live_and_what_was_before():
 
 def test_a_release_that_was_decided_on_has_a_last_word():
     ledger = LedgerSimulator()
-    for kind, letter in [("first-deployment", "a"), ("hold", "b"), ("promote", "c")]:
+    for kind, letter in [("first-deployment", "a"), ("hold", "b")]:
         append(ledger, kind, letter)
 
-    def word(letter: str) -> str | None:
-        return last_word(ledger.history(SYSTEM), digest(letter))
+    def word(letter: str, terms: str = "") -> str | None:
+        return last_word(ledger.history(SYSTEM), digest(letter), terms)
 
-    assert word("c") == "nothing new since version c, which is live"
-    assert word("b") == "nothing new since version b, held on 2024-01-01: because of b"
     assert word("d") is None
+    assert word("b") == "nothing new since version b, held on 2024-01-01: because of b"
+    assert word("b", terms="other bounds") is None, "what was held under other bounds is decided on again"
+    append(ledger, "promote", "c")
+    assert word("c") == "nothing new since version c, which is live"
+    assert word("b") is None, "what was held against another champion is decided on again"
     append(ledger, "rollback", "a")
     assert word("c") == "nothing new since version c, deployed on 2024-01-01 and rolled back since"
     assert word("a") == "nothing new since version a, which is live"
+
+
+def test_a_hold_for_what_a_busy_machine_measured_is_not_the_last_word():
+    ledger = LedgerSimulator()
+    append(ledger, "first-deployment", "a")
+    slow = {"name": "latency_p99_ms", "ok": False}
+    kept = {"name": "verdict", "ok": True}
+    held = decision("hold", "b")
+    ledger.record(held.model_copy(update={"evidence": {"evaluation": {"gates": [slow, kept]}}}), expected=1)
+    assert last_word(ledger.history(SYSTEM), digest("b")) is None
 
 
 def test_rollback_goes_to_what_was_live_and_not_to_the_version_before():
