@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
+unexport PYTHONDONTWRITEBYTECODE # every command starts many processes: compile their imports once
 
 .PHONY: demo test check bench clean lock help
 

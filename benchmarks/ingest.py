@@ -1,115 +1,145 @@
-"""How fast an ingest is, and how much memory it takes: house sales of 60 months from one Parquet file.
-
-    python benchmarks/ingest.py --rows 10000000
-
-prints JSON: rows a second (read, validated, merged and written as partitions), seconds, and the peak of the
-resident memory of the process that did it.
-"""
+"""Ingest and snapshot of many rows: validated, merged, partitioned by month, versioned and pushed."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
+import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-BATCH = 500_000
+from benchmarks import sales
+from benchmarks.bench import Bench
+from benchmarks.commands import PYTHON, ROOT, environment, run
+from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
+from benchmarks.laps import Laps
+
+# Read and write the same rows, with nothing else done to them.
+_PLAIN = """
+import sys, time, polars as pl
+source, target = sys.argv[1:]
+start = time.perf_counter()
+scan = pl.scan_parquet(source) if source.endswith(".parquet") else pl.scan_csv(source)
+scan.sink_parquet(target, compression="zstd", compression_level=1)
+print(time.perf_counter() - start)
+"""
+# What versioning cannot do without: hash every file, and copy it to the cache and to the remote.
+_COPYING = """
+import hashlib, pathlib, shutil, sys, time
+source, target = map(pathlib.Path, sys.argv[1:])
+start = time.perf_counter()
+for copy in ("cache", "remote"):
+    (target / copy).mkdir(parents=True)
+for path in sorted(source.iterdir()):
+    with path.open("rb") as stream:
+        hashlib.file_digest(stream, "md5")
+    for copy in ("cache", "remote"):
+        shutil.copyfile(path, target / copy / path.name)
+print(time.perf_counter() - start)
+"""
 
 
-def run(rows: int) -> dict[str, float]:
-    """Ingest synthetic sales in a process of its own.
+@dataclass(frozen=True)
+class _Snapshot:
+    """Seconds of a snapshot's parts, and the memory of all its processes together."""
 
-    Args:
-        rows: How many.
-
-    Returns:
-        ``rows``, ``seconds``, ``rows_per_s``, ``cpu_seconds`` (both cores) and ``peak_rss_mb``.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        write_sales(Path(folder) / "sales.parquet", rows)
-        command = [sys.executable, __file__, "--child", folder]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured
+    ingest: float
+    versioning: float
+    whole: float
+    peak_mb: float
+    plain: float
+    copying: float
 
 
-def write_sales(path: Path, rows: int) -> None:
-    """Write sales of 60 months in no order of time, each valid, block by block."""
-    import numpy as np
-    import polars as pl
-    import pyarrow.parquet as pq
-
-    from systems.house_prices import SYSTEM
-
-    rng = np.random.default_rng(0)
-    writer = None
-    for start in range(0, rows, BATCH):
-        count = min(BATCH, rows - start)
-        columns: dict[str, object] = {}
-        for field in SYSTEM.schema.fields:
-            if field.record_id:
-                columns[field.name] = pl.Series(np.arange(start, start + count)).cast(pl.String).str.zfill(9)
-            elif field.event_time:
-                day = np.datetime64("2019-01-01") + rng.integers(0, 60 * 365 // 12, count)
-                columns[field.name] = day.astype("datetime64[D]")
-            elif field.choices:
-                columns[field.name] = np.array(field.choices)[rng.integers(0, len(field.choices), count)]
-            elif field.kind == "integer":
-                columns[field.name] = rng.integers(int(field.ge or 0), int(field.le or 100), count)
-            else:
-                low = field.ge if field.ge is not None else 1_000.0
-                columns[field.name] = rng.uniform(low, field.le or 1_000_000.0, count).round(1)
-        table = pl.DataFrame(columns).to_arrow()
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    if writer:
-        writer.close()
-
-
-def ingest_sales(folder: Path) -> dict[str, float]:
-    """Ingest ``sales.parquet`` of a folder; what ``run`` answers."""
-    from lifecycle.core.params import SourceParams, SplitParams, SystemParams
-    from lifecycle.data.ingest import ingest
-    from systems.house_prices import SYSTEM
-
-    params = SystemParams(
-        entry="systems.house_prices:SYSTEM",
-        code="systems/house_prices",
-        sources=(SourceParams(origin="user", kind="parquet", path="sales.parquet"),),
-        split=SplitParams(validation_days=60, test_days=150),
+def measure(bench: Bench) -> Figure:
+    """Snapshots from Parquet and from CSV, and the same bytes merely read and written."""
+    rows, csv_rows = bench.size.rows, bench.size.csv_rows
+    large = _snapshots(bench, "sales.parquet", rows, sales.write_parquet)
+    small = _snapshots(bench, "sales.csv", csv_rows, sales.write_csv)
+    return Figure(
+        name="ingest",
+        title="Ingest and snapshot",
+        how=(
+            f"One Parquet file of {rows:,} made-up sales (19 columns, 60 months in no order, each row valid) "
+            f"and one CSV file of {csv_rows:,}; each becomes a snapshot in an empty project, in a process of "
+            "its own: read, validated, merged by record id, written as monthly partitions (ingest), then put "
+            "into DVC's cache and pushed to a remote in a local folder (versioning). Memory is that of the "
+            "process, DVC's and all others of the snapshot together, looked at 20 times a second."
+        ),
+        lines=(
+            _rate(f"ingest of {rows:,} rows, Parquet", rows, large, Bound("at least", 500_000)),
+            Measured(
+                "memory of the whole snapshot",
+                Samples.of((it.peak_mb for it in large), "MB"),
+                Bound("at most", 2_000),
+            ),
+            Measured(
+                "versioning: `dvc add` and push",
+                Samples.of((it.versioning for it in large), "s"),
+                beside=Beside("MD5 and two copies", Samples.of((it.copying for it in large), "s")),
+            ),
+            Measured("ingest and versioning", Samples.of((rows / it.whole for it in large), "rows/s")),
+            _rate(f"ingest of {csv_rows:,} rows, CSV", csv_rows, small, None),
+        ),
     )
-    began = time.perf_counter()
-    as_of = datetime(2030, 1, 1, tzinfo=UTC)
-    done = ingest(SYSTEM.schema, params, folder, as_of, folder / "data" / "sales", folder / "refused.jsonl")
-    seconds = time.perf_counter() - began
-    if done.counts.kept != done.counts.read:
-        raise SystemExit(f"the synthetic sales should all be kept: {done.counts}")
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {
-        "rows": done.counts.read,
-        "seconds": round(seconds, 2),
-        "rows_per_s": round(done.counts.read / seconds),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
-        "peak_rss_mb": round(used.ru_maxrss / 1024),
-    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _rate(what: str, rows: int, runs: list[_Snapshot], bound: Bound | None) -> Measured:
+    plain = Samples.of((rows / it.plain for it in runs), "rows/s")
+    ingest = Samples.of((rows / it.ingest for it in runs), "rows/s")
+    return Measured(what, ingest, bound, Beside("Polars reads and writes them unchecked", plain))
+
+
+def _snapshots(bench: Bench, name: str, rows: int, write: Callable[[Path, int], None]) -> list[_Snapshot]:
+    bench.say(f"ingest: writing {rows:,} rows to {name}")
+    source = bench.folder / name
+    write(source, rows)
+    found = []
+    for _ in range(bench.size.ingests):
+        found.append(_snapshot(bench.folder / "ingest", source, rows))
+        bench.say(
+            f"ingest: {rows / found[-1].ingest:,.0f} rows/s, versioning {found[-1].versioning:.1f} s, "
+            f"{found[-1].peak_mb:,.0f} MB; unchecked {rows / found[-1].plain:,.0f} rows/s"
+        )
+    source.unlink()
+    return found
+
+
+def _snapshot(folder: Path, source: Path, rows: int) -> _Snapshot:
+    """Make one snapshot, and merely read, write, hash and copy beside it."""
+    project = _empty_project(folder / "project")
+    laps = Laps(folder / "laps.jsonl")
+    words = (*PYTHON, str(ROOT / "benchmarks" / "snapshot.py"), str(source))
+    env = environment(project, laps.environment)
+    done = run(words, project, env, watch=True)
+    if (kept := json.loads(done.stdout)["kept"]) != rows:
+        raise SystemExit(f"all {rows} made-up sales should be kept, and {kept} are")
+    seconds = laps.seconds
+    data = project / ".lifecycle" / "worktrees" / "house-prices" / "data" / "house-prices"
+    copying = _seconds(_COPYING, data, folder / "copies")
+    plain = _seconds(_PLAIN, source, folder / "plain.parquet")
+    shutil.rmtree(folder)
+    versioning = seconds["Dvc.add"] + seconds["Dvc.push"]
+    return _Snapshot(
+        seconds["ingest"], versioning, seconds["ingest"] + versioning, done.peak_mb, plain, copying
     )
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    measured = ingest_sales(arguments.child) if arguments.child else run(arguments.rows)
-    print(json.dumps(measured))
 
 
-if __name__ == "__main__":
-    main()
+def _seconds(code: str, source: Path, target: Path) -> float:
+    return float(run([*PYTHON, "-c", code, str(source), str(target)], target.parent, environment()).stdout)
+
+
+def _empty_project(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    dvc = str(Path(sys.executable).with_name("dvc"))
+    author = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost")
+    for command in (
+        ("git", "init", "--quiet"),
+        (dvc, "init", "--quiet"),
+        ("git", "add", "--all"),
+        ("git", *author, "commit", "--quiet", "--message", "An empty project"),
+    ):
+        subprocess.run(command, cwd=folder, env=environment() | {"DVC_NO_ANALYTICS": "1"}, check=True)
+    return folder

@@ -59,5 +59,5 @@ def finished(order: Callable[..., FlowResult], *arguments: Any) -> State[Any]:
     runner: Runner = as_task
     result = order(runner, *arguments)
     markdown = as_markdown(result, addresses(Settings()))
-    create_markdown_artifact(markdown, key=result.system, description=result.reason)
+    create_markdown_artifact(markdown, key=result.system, description=f"How {result.system} was last updated")
     return Completed(name=result.status.title(), message=result.reason, data=result)

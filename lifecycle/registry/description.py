@@ -117,7 +117,7 @@ def _lineage(run: TrainingRun, release: Release) -> str:
 
 
 def _next_steps(system: str, evaluation: Evaluation) -> str:
-    verb = "update" if evaluation.champion else "first-deployment"
+    verb = "update" if evaluation.champion or evaluation.passed else "first-deployment"
     steps = (
         f"lifecycle history {system}      # what was decided, and why",
         f"lifecycle {verb} {system}      # decide again, with new data",

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from lifecycle.core.errors import StateError
 from lifecycle.core.requirements import MEASURED
-from lifecycle.core.values import Comparison, Deployment, Evaluation, GateResult
+from lifecycle.core.values import Deployment, Evaluation, GateResult
 
 Verb = Literal["first-deployment", "update", "rollback"]
 """What a flow is asked to do."""
@@ -46,8 +46,8 @@ def decide(evaluation: Evaluation, first: bool) -> Decision:
     if missed:
         listed = "; ".join(_missed(gate) for gate in missed)
         return Decision(decision="hold", reason=f"{len(missed)} of {total} gates not kept: {listed}")
-    compared = "; ".join(_compared(comparison) for comparison in evaluation.comparisons)
     kept = "the only gate is kept" if total == 1 else f"all {total} gates are kept"
+    compared = _against_baselines(evaluation) if first else _against_champion(evaluation)
     return Decision(decision="first-deployment" if first else "promote", reason=f"{compared}; {kept}")
 
 
@@ -78,12 +78,21 @@ def _missed(gate: GateResult) -> str:
     return f"{gate.name} (measured {gate.measured}, bound {gate.bound}{detail})"
 
 
-def _compared(found: Comparison) -> str:
-    other = found.against[:12] if len(found.against) == 64 else found.against
+def _against_baselines(evaluation: Evaluation) -> str:
+    found = evaluation.comparisons[0]
+    others = ", ".join(f"{it.other:.4g} ({it.against})" for it in evaluation.comparisons)
     return (
-        f"{found.verdict.value} against {other}: {found.metric} {found.candidate:.4g} to {found.other:.4g} "
-        f"on {found.rows:,} identical rows, difference {found.low:+.3g} to {found.high:+.3g} "
-        f"at {found.confidence:.0%} confidence"
+        f"{found.verdict.value} than naive baselines: {found.metric} {found.candidate:.4g} against {others} "
+        f"on {found.rows:,} identical rows"
+    )
+
+
+def _against_champion(evaluation: Evaluation) -> str:
+    found = next(it for it in evaluation.comparisons if it.against == evaluation.champion)
+    return (
+        f"{found.verdict.value} than the champion {found.against[:12]}: {found.metric} {found.candidate:.4g} "
+        f"against {found.other:.4g} on {found.rows:,} identical rows, difference {found.low:+.3g} to "
+        f"{found.high:+.3g} at {found.confidence:.0%} confidence"
     )
 
 

@@ -7,8 +7,6 @@ from urllib.parse import quote
 
 from lifecycle.core.values import Evaluation, FlowResult
 
-_MARKS = {"promoted": "✅", "held": "⏸️", "skipped": "⏭️", "unchanged": "🟰", "rolled back": "↩️"}
-
 
 def as_text(result: FlowResult) -> str:
     """A few plain lines.
@@ -22,7 +20,7 @@ def as_text(result: FlowResult) -> str:
     lines = [f"{result.system}: {result.status} as of {result.as_of:%Y-%m-%d}: {result.reason}"]
     if result.evaluation:
         lines += [
-            f"  against {it.against[:24]}: {it.metric} {it.candidate:.4g} vs {it.other:.4g}, {it.verdict}"
+            f"  against {_name(it.against)}: {it.metric} {it.candidate:.4g} vs {it.other:.4g}, {it.verdict}"
             for it in result.evaluation.comparisons
         ]
         lines += [
@@ -44,9 +42,10 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
         addresses: Service name (``serving``, ``mlflow``) -> address, as far as they are up.
     """
     parts = [
-        f"## {_MARKS[result.status]} {result.system}: {result.status}",
+        f"## {result.system}: {result.status}",
         result.reason,
-        f"As of **{result.as_of:%Y-%m-%d %H:%M}**",
+        f"As of **{result.as_of:%Y-%m-%d %H:%M}** UTC",
+        _links(result, addresses),
     ]
     if result.snapshot:
         counts = result.snapshot.counts
@@ -55,7 +54,7 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
             f"{counts.corrections:,} corrected, {counts.immature:,} awaiting their label; "
             f"commit `{result.snapshot.commit[:12]}`"
         )
-        parts += [f"⚠️ {warning}" for warning in result.snapshot.warnings]
+        parts += [f"**Warning:** {warning}" for warning in result.snapshot.warnings]
     if result.split:
         windows = [("train", result.split.train), ("validation", result.split.validation)]
         windows.append(("test", result.split.test))
@@ -63,23 +62,27 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
         parts.append("\n".join(["| part | from | before | rows |", "|---|---|---|---:|", *rows]))
     if result.evaluation:
         parts += _evidence(result.evaluation)
-    parts.append(_links(result, addresses))
     return "\n\n".join(part for part in parts if part)
 
 
 def _evidence(evaluation: Evaluation) -> list[str]:
     table = ["| against | metric | candidate | other | difference | verdict |", "|---|---|---:|---:|---|---|"]
     table += [
-        f"| {it.against[:24]} | {it.metric} | {it.candidate:.4g} | {it.other:.4g} "
+        f"| {_name(it.against)} | {it.metric} | {it.candidate:.4g} | {it.other:.4g} "
         f"| {it.difference:+.3g} ({it.low:+.3g} … {it.high:+.3g}) | **{it.verdict}** |"
         for it in evaluation.comparisons
     ]
     gates = ["| gate | measured | asked | |", "|---|---:|---:|---|"]
     gates += [
-        f"| {gate.name} | {gate.measured} | {gate.bound} | {'✅' if gate.ok else '❌'} {gate.detail} |"
+        f"| {gate.name} | {gate.measured} | {gate.bound} | {'✓' if gate.ok else f'**✗ {gate.detail}**'} |"
         for gate in evaluation.gates
     ]
     return ["\n".join(table), "\n".join(gates)]
+
+
+def _name(against: str) -> str:
+    """A baseline's name, or the champion's digest cut short."""
+    return f"champion {against[:12]}" if len(against) == 64 else against
 
 
 def _links(result: FlowResult, addresses: Mapping[str, str]) -> str:

@@ -53,7 +53,7 @@ def test_a_better_candidate_with_every_gate_kept_is_promoted():
 
     assert found.decision == "promote"
     assert found.reason == (
-        "better against 616161616161: median_ape 0.12 to 0.15 on 3,210 identical rows, "
+        "better than the champion 616161616161: median_ape 0.12 against 0.15 on 3,210 identical rows, "
         "difference -0.04 to -0.02 at 95% confidence; all 2 gates are kept"
     )
 
@@ -62,7 +62,7 @@ def test_a_first_deployment_is_decided_against_naive_baselines():
     found = decide(evaluation(champion=None, against="constant"), first=True)
 
     assert found.decision == "first-deployment"
-    assert "better against constant" in found.reason
+    assert "better than naive baselines: median_ape" in found.reason
 
 
 def test_a_gate_that_is_not_kept_holds_the_candidate_and_says_by_how_much():

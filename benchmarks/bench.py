@@ -1,0 +1,63 @@
+"""What the figures share: how much to measure, a scratch folder, and a project with a live release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.commands import ROOT
+from benchmarks.project import HOUSE_PRICES, Project, Story
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        updates: Times an update is repeated.
+        starts: Times a server is started, or an update that finds nothing new is run.
+        commands: Times a command of a fraction of a second is run.
+        ingests: Times each ingest is repeated.
+        rows: Rows of the large ingest.
+        csv_rows: Rows of the ingest from CSV.
+        every: One of how many sales the house-price models are trained on.
+    """
+
+    updates: int
+    starts: int
+    commands: int
+    ingests: int
+    rows: int
+    csv_rows: int
+    every: int
+
+
+FULL = Size(updates=3, starts=5, commands=20, ingests=2, rows=10_000_000, csv_rows=1_000_000, every=1)
+SMALL = Size(updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, every=20)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run of the benchmarks.
+
+    Attributes:
+        folder: Scratch; the caller removes it.
+        size: How much is measured.
+        say: Takes a line of progress.
+        story: Which system is deployed and updated, and when.
+        repository: The git repository it is cloned from.
+    """
+
+    folder: Path
+    size: Size
+    say: Callable[[str], None]
+    story: Story = HOUSE_PRICES
+    repository: Path = ROOT
+
+    @cached_property
+    def project(self) -> Project:
+        """A fresh clone in which the system was deployed for the first time."""
+        self.say(f"a fresh clone, and the first deployment as of {self.story.first}")
+        return Project.deployed(self.folder / "project", self.repository, self.story)

@@ -1,0 +1,166 @@
+"""The serving process: how fast it is ready, what it holds, and how it answers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks.bench import Bench
+from benchmarks.commands import PYTHON, environment, resident_mb, run, seconds_of
+from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
+from benchmarks.project import Project
+from lifecycle.core.layout import Layout
+from lifecycle.core.release import read_schema
+from lifecycle.core.values import Measurements
+from lifecycle.data.reading import read_records
+from lifecycle.serving.client import Connection
+from lifecycle.serving.probe import ServerProbe
+from lifecycle.wiring import open_ledger, open_store
+
+UNWANTED = ("mlflow", "prefect", "dvc", "sklearn")
+LIBRARIES = "fastapi, uvicorn, onnxruntime, sqlalchemy, cryptography"
+READY_SECONDS = 30.0
+PROBED_RECORDS = 500
+
+# The same server, which tells at its end what it had imported.
+_TELLING = """
+import json, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has ended
+from lifecycle.cli import main
+try:
+    main(["serve", "--port", "0"], standalone_mode=False)
+finally:
+    print(json.dumps(sorted(sys.modules)))
+"""
+_IMPORTING = f"""
+import {LIBRARIES}
+import psutil
+print(psutil.Process().memory_info().rss / 1e6)
+"""
+
+
+@dataclass(frozen=True)
+class _Start:
+    ready_s: float
+    memory_mb: float
+
+
+def measure(bench: Bench) -> Figure:
+    """Start the server of a live release several times, then ask the same release through the probe."""
+    project, count = bench.project, bench.size.starts
+    start(project)
+    starts = [start(project) for _ in range(count)]
+    bench.say(f"serving: ready after {', '.join(f'{it.ready_s:.2f} s' for it in starts)}")
+    importing = seconds_of([*PYTHON, "-c", f"import {LIBRARIES}"], count)
+    holding = [run([*PYTHON, "-c", _IMPORTING], project.root, environment()) for _ in range(count)]
+    unwanted = sorted(set(UNWANTED) & modules(project))
+    probed = [probe(project) for _ in range(bench.size.updates)]
+    bench.say(f"serving: p99 {', '.join(f'{it.latency_p99_ms:.2f} ms' for it in probed)}")
+    limit = f'`python -c "import {LIBRARIES}"`'
+    return Figure(
+        name="serving",
+        title="The serving process",
+        how=(
+            f"`lifecycle serve --port 0` with a live release of {bench.story.system} in the ledger; ready is "
+            "the first 200 of `/readyz`, seconds from the start of the process, asked every 5 ms. Latency "
+            "and throughput are the probe's that measures the requirements: one connection for latency, "
+            "eight for throughput, single records of the test window, client and server on the same cores."
+        ),
+        lines=(
+            Measured(
+                "ready",
+                Samples.of((it.ready_s for it in starts), "s"),
+                Bound("at most", 2),
+                Beside(limit, Samples.of(importing, "s")),
+            ),
+            Measured(
+                "resident when ready",
+                Samples.of((it.memory_mb for it in starts), "MB"),
+                Bound("at most", 150),
+                Beside("the same imports", Samples.of((float(it.stdout) for it in holding), "MB")),
+            ),
+            Measured(
+                "resident after some ten thousand requests",
+                Samples.of((it.memory_mb for it in probed), "MB"),
+                Bound("at most", 150),
+            ),
+            Measured(
+                f"of {', '.join(UNWANTED)} in `sys.modules`",
+                Samples((float(len(unwanted)),), ""),
+                Bound("at most", 0),
+            ),
+            Measured("latency, median", Samples.of((it.latency_p50_ms for it in probed), "ms")),
+            Measured("latency, 99th percentile", Samples.of((it.latency_p99_ms for it in probed), "ms")),
+            Measured("throughput", Samples.of((it.throughput_per_s for it in probed), "requests/s")),
+        ),
+    )
+
+
+def start(project: Project) -> _Start:
+    """Start the server, wait until it is ready, look at its memory, and end it."""
+    begun = time.perf_counter()
+    with _server(project, "-m", "lifecycle", "serve", "--port", "0") as process:
+        _wait_until_ready(process, begun)
+        ready = time.perf_counter() - begun
+        return _Start(ready, resident_mb(psutil.Process(process.pid)))
+
+
+def modules(project: Project) -> set[str]:
+    """The packages that the server has imported by the time it is ready."""
+    with _server(project, "-c", _TELLING) as process:
+        _wait_until_ready(process, time.perf_counter())
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=READY_SECONDS)
+    return {name.partition(".")[0] for name in json.loads(told)}
+
+
+def probe(project: Project) -> Measurements:
+    """Measure the live release as a flow measures its candidate."""
+    settings, system = project.settings, project.story.system
+    live = open_ledger(settings).live(system)
+    if live is None:
+        raise SystemExit(f"no release of {system} is live")
+    folder = open_store(settings).fetch(live.release)
+    layout = Layout(project.worktree, system)
+    records = read_records(read_schema(folder), layout.data, layout.manifest, "test", PROBED_RECORDS)
+    return ServerProbe(settings).measure(live.release.model_copy(update={"uri": folder.as_uri()}), records)
+
+
+@contextmanager
+def _server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
+    log = project.root.with_name("serving.log")
+    with (
+        log.open("w", encoding="utf-8") as stderr,
+        subprocess.Popen(
+            [*PYTHON, *words],
+            cwd=project.root,
+            env=environment(project.root),
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[str], begun: float) -> None:
+    assert process.stdout is not None, "opened as a pipe"
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit("the server ended before it listened")
+    with Connection(json.loads(line)["address"]) as connection:
+        request = connection.prepare("GET", "/readyz")
+        while connection.send(request)[0] != 200:
+            if time.perf_counter() - begun > READY_SECONDS:
+                raise SystemExit("the server did not get ready")
+            time.sleep(0.005)

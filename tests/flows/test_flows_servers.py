@@ -1,0 +1,112 @@
+"""The whole stack, as a newcomer meets it: servers, flows through Prefect, requests; nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+SYSTEM = "delivery-time"
+RECORD = {"vehicle": "van", "distance": 12.5, "stops": 4, "rain": False}
+
+
+def ask(url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)
+
+
+def of_project(root: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(root) in process.environ().get("LIFECYCLE_HOME", ""):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def stack(project):
+    """The project with all its servers up; taken down whatever happens."""
+    try:
+        yield project, project.json("up")
+    finally:
+        project.run("down")
+
+
+@pytest.mark.slow
+def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
+    project, addresses = stack
+    api = f"{addresses['prefect']}/api"
+
+    def through_prefect(flow: str, **parameters: str) -> str:
+        words = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "prefect",
+                "deployment",
+                "run",
+                f"{flow}/{SYSTEM}",
+                *words,
+                "--watch",
+            ],
+            cwd=project.root,
+            env={**project.environment(), "PREFECT_API_URL": api, "PREFECT_HOME": str(project.settings.state / "cli")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "Promoted" in through_prefect("first-deployment", as_of="2025-03-01")
+    predict = f"{addresses['serving']}/v1/{SYSTEM}/predict"
+    first = ask(predict, RECORD)
+    # The command line finds the server by itself, and its flow shows there, too.
+    assert project.json("update", SYSTEM, "--as-of", "2025-06-01")["status"] == "promoted"
+    second = ask(predict, RECORD)
+    assert second["release"] != first["release"]
+    assert "Rolled Back" in through_prefect("rollback", reason="a test")
+    while (third := ask(predict, RECORD)) == second:
+        pass  # within the polling interval
+    assert third == first
+
+    runs = ask(f"{api}/flow_runs/filter", {"sort": "START_TIME_ASC"})
+    assert [(run["state"]["name"], run["state"]["type"]) for run in runs] == [
+        ("Promoted", "COMPLETED"),
+        ("Promoted", "COMPLETED"),
+        ("Rolled Back", "COMPLETED"),
+    ]
+    tasks = ask(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
+    assert {task["name"].rsplit("-", 1)[0] for task in tasks} == {
+        "ingest",
+        "train",
+        "evaluate",
+        "register",
+        "promote",
+    }
+    [artifact] = ask(f"{api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
+    assert f"{addresses['mlflow']}/#/models/{SYSTEM}/versions/1" in artifact["data"]
+    deployments = ask(f"{api}/deployments/filter", {})
+    assert len(deployments) == 3
+    assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
+    assert [it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]] == ["0 6 1 * *"]
+    [queue] = [it for it in ask(f"{api}/work_queues/filter", {}) if it["name"] == SYSTEM]
+    assert queue["concurrency_limit"] == 1
+
+    project.run("down")
+    assert of_project(project.root) == []
+    assert project.git("status", "--porcelain") == ""
