@@ -47,7 +47,7 @@ def _line(line: Measured) -> str:
     if bound := line.bound:
         asked = f"{bound.kind} {quantity(bound.value, line.samples.unit)}"
         mark = "✅" if bound.kept(line.samples) else "❌"
-        share = f"{mark} {line.samples.median / bound.value:.0%}"
+        share = f"{mark} {line.samples.median / bound.value:.0%}" if bound.value else mark
     if line.beside:
         beside = f"{line.beside.name}: {line.beside.samples}"
         ratio = f"{line.samples.median / line.beside.samples.median:.2f}×"

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lifecycle.core.errors import LifecycleError
-from lifecycle.core.params import Params, load_params
+from lifecycle.core.params import Params, SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import load_system
 from lifecycle.core.values import Value
@@ -44,7 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
         params = load_params(settings.project)
     except LifecycleError as error:
         return [*findings, Finding(name="params.yaml", ok=False, detail=error.message, hint=error.hint)]
-    findings.append(Finding(name="params.yaml", ok=True, detail=f"{len(params.systems)} systems"))
+    findings.append(Finding(name="params.yaml", ok=True, detail=f"describes {', '.join(params.systems)}"))
     return [*findings, *_systems(settings, params)]
 
 
@@ -100,6 +100,7 @@ def _servers(settings: Settings) -> Iterator[Finding]:
 def _systems(settings: Settings, params: Params) -> Iterator[Finding]:
     for name, system in params.systems.items():
         yield _tried(f"{name}: code", partial(_loaded, system.entry, settings.project))
+        yield _tried(f"{name}: sources", partial(_sources, system, settings.project))
         yield _lock(name, settings.project / system.lock)
         yield _tried(f"{name}: live", partial(_live, settings, name))
 
@@ -107,6 +108,13 @@ def _systems(settings: Settings, params: Params) -> Iterator[Finding]:
 def _loaded(entry: str, root: Path) -> str:
     schema = load_system(entry, root).schema
     return f"{entry}, {len(schema.features)} features, label {schema.label.name}"
+
+
+def _sources(system: SystemParams, root: Path) -> str:
+    from lifecycle.data.sources import open_sources
+
+    parts = open_sources(load_system(system.entry, root).schema, system.sources, root)
+    return f"{len(parts)} found, with the columns the record asks for"
 
 
 def _live(settings: Settings, name: str) -> str:

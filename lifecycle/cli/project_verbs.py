@@ -11,13 +11,14 @@ from lifecycle.cli.base import Verbs, as_json_option, example, settings_now, sho
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--name", default="deliveries", show_default=True, help="The system's name.")
 @as_json_option
-@example("lifecycle init my-project && cd my-project && lifecycle first-deployment bike-rides")
-def init(directory: Path, as_json: bool) -> None:
+@example("lifecycle init my-project --name late-parcels")
+def init(directory: Path, name: str, as_json: bool) -> None:
     """Make a project of your own, with one documented example system that runs at once."""
     from lifecycle.scaffold.project import init as make
 
-    made = make(directory, echo=lambda line: click.echo(line, err=True))
+    made = make(directory, name, echo=lambda line: click.echo(line, err=True))
     show({"project": str(made)}, f"{made} is ready; its README.md says what to run next", as_json)
 
 

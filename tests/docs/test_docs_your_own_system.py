@@ -147,14 +147,24 @@ def a_curl(folder: Path) -> Path:
     program.write_text(
         f"""#!{sys.executable}
 import sys
+import time
 import httpx
 words = sys.argv[1:]
 url = next(word for word in words if word.startswith("http"))
 body = words[words.index("-d") + 1] if "-d" in words else None
-retries = int(words[words.index("--retry") + 1]) if "--retry" in words else 0
-with httpx.Client(transport=httpx.HTTPTransport(retries=retries * 3)) as client:
-    method, headers = ("POST", {{"content-type": "application/json"}}) if body else ("GET", {{}})
-    print(client.request(method, url, content=body, headers=headers).text, end="")
+tries = 1 + (int(words[words.index("--retry") + 1]) if "--retry" in words else 0)
+for left in reversed(range(tries)):
+    try:
+        headers = {{"content-type": "application/json"}} if body else {{}}
+        answer = httpx.request("POST" if body else "GET", url, content=body, headers=headers)
+    except httpx.ConnectError:
+        if not left:
+            sys.exit(7)
+    else:
+        if answer.status_code != 503 or not left:
+            print(answer.text, end="")
+            break
+    time.sleep(1)  # --retry-delay 1
 """,
         encoding="utf-8",
     )
