@@ -137,7 +137,7 @@ class TrainingRun(Value):
         snapshot: The snapshot trained on.
         commit: The commit on ``lifecycle/<system>`` that holds pointer and lock; it gives the model back.
         ran: The stages DVC found out of date and ran; empty: nothing changed.
-        folder: Where the outputs lie: ``split/``, ``model/`` and ``evaluation/``.
+        folder: The project as it was trained, in the worktree: ``core.layout`` says what lies where in it.
         split: What was trained on.
     """
 
