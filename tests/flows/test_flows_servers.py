@@ -63,7 +63,11 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
                 "--watch",
             ],
             cwd=project.root,
-            env={**project.environment(), "PREFECT_API_URL": api, "PREFECT_HOME": str(project.settings.state / "cli")},
+            env={
+                **project.environment(),
+                "PREFECT_API_URL": api,
+                "PREFECT_HOME": str(project.settings.state / "cli"),
+            },
             capture_output=True,
             text=True,
             timeout=240,
