@@ -56,6 +56,7 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
 
 def finished(order: Callable[..., FlowResult], *arguments: Any) -> State[Any]:
     """Run a flow's order with tasks; end with a summary in the UI and a state named after how it ended."""
+    logging.getLogger("lifecycle").setLevel(logging.INFO)  # what a worker's process leaves at WARNING
     runner: Runner = as_task
     result = order(runner, *arguments)
     markdown = as_markdown(result, addresses(Settings()))

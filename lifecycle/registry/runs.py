@@ -24,6 +24,7 @@ RELEASE_TAG = "lifecycle.release"
 """On run, logged model and version alike: the digest by which a second attempt finds the first."""
 
 REPORT = "report/report.html"
+PLOTS = "report/plots"
 _FIGURES = {".csv", ".html", ".json", ".png", ".svg"}
 _BATCH = 100  # MLflow's bound on params and tags in one request
 _DIGEST_LIMIT = 36  # and on a dataset's digest
@@ -50,7 +51,7 @@ def log_facts(
 
 
 def log_files(client: MlflowClient, run_id: str, run: TrainingRun, evaluation: Evaluation) -> None:
-    """Upload the review report, and the figures and tables of stage ``evaluate``.
+    """Upload the review report with its pictures, and the tables of stage ``evaluate``.
 
     Predictions stay with DVC: they name single records.
 
@@ -62,6 +63,8 @@ def log_files(client: MlflowClient, run_id: str, run: TrainingRun, evaluation: E
         if not report.is_file():
             raise StateError(f"the review report {report} is gone", hint="evaluate again, then register")
         client.log_text(run_id, report.read_text(encoding="utf-8"), REPORT)
+        for picture in sorted(report.parent.glob("*.png")):
+            client.log_artifact(run_id, str(picture), PLOTS)
     folder = Layout(Path(run.folder), run.system).evaluation
     for path in sorted(folder.rglob("*")):
         if path.suffix in _FIGURES and path != report:

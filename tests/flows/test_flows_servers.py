@@ -102,6 +102,8 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
         "register",
         "promote",
     }
+    logs = ask(f"{api}/logs/filter", {"logs": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
+    assert any("gates kept" in log["message"] for log in logs)
     [artifact] = ask(f"{api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
     assert f"{addresses['mlflow']}/#/models/{SYSTEM}/versions/1" in artifact["data"]
     deployments = ask(f"{api}/deployments/filter", {})
