@@ -34,7 +34,7 @@ class Size:
     every: int
 
 
-FULL = Size(updates=3, starts=5, commands=20, ingests=2, rows=10_000_000, csv_rows=1_000_000, every=1)
+FULL = Size(updates=3, starts=5, commands=20, ingests=3, rows=10_000_000, csv_rows=1_000_000, every=1)
 SMALL = Size(updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, every=20)
 
 

@@ -55,11 +55,18 @@ class Flow:
 
 
 class Project:
-    """A project in which the system was deployed once, and which can be brought back to that moment."""
+    """A project in which the system was deployed once, and which can be brought back to that moment.
+
+    Attributes:
+        root: Its folder.
+        story: What happens in it.
+        as_of: The moment of the last flow.
+    """
 
     def __init__(self, root: Path, story: Story) -> None:
         self.root = root
         self.story = story
+        self.as_of = story.first
         self._kept = root.with_name(f"{root.name} as deployed")
 
     @classmethod
@@ -85,11 +92,13 @@ class Project:
         """Bring back the moment after the first deployment, at the same place."""
         shutil.rmtree(self.root)
         shutil.copytree(self._kept, self.root, symlinks=True)
+        self.as_of = self.story.first
 
     def flow(self, verb: str, as_of: str, extra: Mapping[str, str] | None = None) -> Flow:
         """Run ``first-deployment`` or ``update``; what it decides is no matter here."""
         words = (verb, self.story.system, "--as-of", as_of, "--json")
         done = self.lifecycle(*words, extra=extra, accept=(0, EXIT_HELD))
+        self.as_of = as_of
         steps = {name: float(seconds) for name, seconds in _STEP.findall(done.stderr)}
         return Flow(done.seconds, steps, json.loads(done.stdout))
 

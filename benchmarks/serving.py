@@ -6,9 +6,10 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import psutil
 
@@ -18,7 +19,7 @@ from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
 from benchmarks.project import Project
 from lifecycle.core.layout import Layout
 from lifecycle.core.release import read_schema
-from lifecycle.core.values import Measurements
+from lifecycle.core.values import Release
 from lifecycle.data.reading import read_records
 from lifecycle.serving.client import Connection
 from lifecycle.serving.probe import ServerProbe
@@ -27,7 +28,8 @@ from lifecycle.wiring import open_ledger, open_store
 UNWANTED = ("mlflow", "prefect", "dvc", "sklearn")
 LIBRARIES = "fastapi, uvicorn, onnxruntime, sqlalchemy, cryptography"
 READY_SECONDS = 30.0
-PROBED_RECORDS = 500
+RECORDS = 500
+REQUESTS = 2000
 
 # The same server, which tells at its end what it had imported.
 _TELLING = """
@@ -48,20 +50,25 @@ print(psutil.Process().memory_info().rss / 1e6)
 
 @dataclass(frozen=True)
 class _Start:
+    """Seconds until it was ready, and its resident memory then and after requests, MB."""
+
     ready_s: float
-    memory_mb: float
+    ready_mb: float
+    asked_mb: float
 
 
 def measure(bench: Bench) -> Figure:
     """Start the server of a live release several times, then ask the same release through the probe."""
     project, count = bench.project, bench.size.starts
-    start(project)
-    starts = [start(project) for _ in range(count)]
+    live = _live(project)
+    start(project, live.records)
+    starts = [start(project, live.records) for _ in range(count)]
     bench.say(f"serving: ready after {', '.join(f'{it.ready_s:.2f} s' for it in starts)}")
     importing = seconds_of([*PYTHON, "-c", f"import {LIBRARIES}"], count)
     holding = [run([*PYTHON, "-c", _IMPORTING], project.root, environment()) for _ in range(count)]
     unwanted = sorted(set(UNWANTED) & modules(project))
-    probed = [probe(project) for _ in range(bench.size.updates)]
+    probe = ServerProbe(project.settings)
+    probed = [probe.measure(live.release, live.records) for _ in range(bench.size.updates)]
     bench.say(f"serving: p99 {', '.join(f'{it.latency_p99_ms:.2f} ms' for it in probed)}")
     limit = f'`python -c "import {LIBRARIES}"`'
     return Figure(
@@ -82,13 +89,13 @@ def measure(bench: Bench) -> Figure:
             ),
             Measured(
                 "resident when ready",
-                Samples.of((it.memory_mb for it in starts), "MB"),
+                Samples.of((it.ready_mb for it in starts), "MB"),
                 Bound("at most", 150),
                 Beside("the same imports", Samples.of((float(it.stdout) for it in holding), "MB")),
             ),
             Measured(
-                "resident after some ten thousand requests",
-                Samples.of((it.memory_mb for it in probed), "MB"),
+                f"resident after {REQUESTS:,} requests",
+                Samples.of((it.asked_mb for it in starts), "MB"),
                 Bound("at most", 150),
             ),
             Measured(
@@ -103,13 +110,20 @@ def measure(bench: Bench) -> Figure:
     )
 
 
-def start(project: Project) -> _Start:
-    """Start the server, wait until it is ready, look at its memory, and end it."""
+def start(project: Project, records: Sequence[dict[str, object]]) -> _Start:
+    """Start the server, wait until it is ready, ask it, look at its memory, and end it."""
     begun = time.perf_counter()
     with _server(project, "-m", "lifecycle", "serve", "--port", "0") as process:
-        _wait_until_ready(process, begun)
+        address = _wait_until_ready(process, begun)
         ready = time.perf_counter() - begun
-        return _Start(ready, resident_mb(psutil.Process(process.pid)))
+        at_first = resident_mb(psutil.Process(process.pid))
+        with Connection(address) as connection:
+            for record in islice(cycle(records), REQUESTS):
+                body = json.dumps(record).encode()
+                request = connection.prepare("POST", f"/v1/{project.story.system}/predict", body)
+                if (status := connection.send(request)[0]) != 200:
+                    raise SystemExit(f"the server answered a record of the test window with {status}")
+        return _Start(ready, at_first, resident_mb(psutil.Process(process.pid)))
 
 
 def modules(project: Project) -> set[str]:
@@ -121,16 +135,23 @@ def modules(project: Project) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(told)}
 
 
-def probe(project: Project) -> Measurements:
-    """Measure the live release as a flow measures its candidate."""
+@dataclass(frozen=True)
+class _Live:
+    """The release that is live, in a local folder, and records of the newest test window."""
+
+    release: Release
+    records: list[dict[str, object]]
+
+
+def _live(project: Project) -> _Live:
     settings, system = project.settings, project.story.system
     live = open_ledger(settings).live(system)
     if live is None:
         raise SystemExit(f"no release of {system} is live")
     folder = open_store(settings).fetch(live.release)
     layout = Layout(project.worktree, system)
-    records = read_records(read_schema(folder), layout.data, layout.manifest, "test", PROBED_RECORDS)
-    return ServerProbe(settings).measure(live.release.model_copy(update={"uri": folder.as_uri()}), records)
+    records = read_records(read_schema(folder), layout.data, layout.manifest, "test", RECORDS)
+    return _Live(live.release.model_copy(update={"uri": folder.as_uri()}), records)
 
 
 @contextmanager
@@ -153,14 +174,17 @@ def _server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen[str], begun: float) -> None:
+def _wait_until_ready(process: subprocess.Popen[str], begun: float) -> str:
+    """The server's address, once it is ready."""
     assert process.stdout is not None, "opened as a pipe"
     line = process.stdout.readline()
     if not line:
         raise SystemExit("the server ended before it listened")
-    with Connection(json.loads(line)["address"]) as connection:
+    address = str(json.loads(line)["address"])
+    with Connection(address) as connection:
         request = connection.prepare("GET", "/readyz")
         while connection.send(request)[0] != 200:
             if time.perf_counter() - begun > READY_SECONDS:
                 raise SystemExit("the server did not get ready")
             time.sleep(0.005)
+    return address

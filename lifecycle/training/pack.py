@@ -61,6 +61,10 @@ def pack(model: onnx.ModelProto, schema: RecordSchema, task: Task) -> onnx.Model
             taken, columns = columns[:width], columns[width:]
             graph.node.insert(0, _distribute(group, taken))
     _answer(graph, task)
+    # skl2onnx lists the operator sets in the order of a Python set, another in every process.
+    operator_sets = sorted(packed.opset_import, key=lambda it: it.domain)
+    del packed.opset_import[:]
+    packed.opset_import.extend(operator_sets)
     onnx.checker.check_model(packed, full_check=True)
     return packed
 

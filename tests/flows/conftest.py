@@ -38,7 +38,8 @@ class Project:
     def environment(self) -> dict[str, str]:
         own = ("LIFECYCLE_", "PREFECT_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-        return kept | {"LIFECYCLE_PROJECT": str(self.root), "LIFECYCLE_ACTOR": "tester"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"  # as in an activated environment
+        return kept | {"PATH": path, "LIFECYCLE_PROJECT": str(self.root), "LIFECYCLE_ACTOR": "tester"}
 
     def run(self, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """A `lifecycle` command; its exit code must be the expected one."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -95,6 +99,38 @@ def test_one_process_converts_twice_to_the_same_bytes():
     model = fit(system, PARAMS, rows)
     first, second = (to_onnx(model, system, rows.tensors).SerializeToString() for _ in range(2))
     assert first == second
+
+
+def test_processes_that_order_sets_differently_convert_to_the_same_bytes():
+    code = """
+import hashlib
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from tests.training.training_cases import PARAMS, House, make_rows, system_of
+from lifecycle.training.convert import to_onnx
+from lifecycle.training.fit import fit
+rows = make_rows(House)
+words = ("words", OneHotEncoder(), ["wall"])
+encode = ColumnTransformer([words, ("numbers", "passthrough", ["area", "floors"])])
+system = system_of(House, "regression", lambda seed: make_pipeline(encode, Ridge()))
+model = to_onnx(fit(system, PARAMS, rows), system, rows.tensors)
+print(hashlib.sha256(model.SerializeToString()).hexdigest())
+"""
+    root = Path(__file__).parents[2]
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=root,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])

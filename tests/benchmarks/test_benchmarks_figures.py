@@ -1,0 +1,84 @@
+"""Every figure is measured at a tiny size: that it runs to its end counts, not how fast."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.__main__ import FIGURES, figure
+from benchmarks.bench import Bench, Size
+from benchmarks.document import render
+from benchmarks.figure import Figure
+from benchmarks.project import Story
+from lifecycle.data.git import Git
+from lifecycle.scaffold.project import init
+
+SIZE = Size(updates=1, starts=1, commands=1, ingests=1, rows=2_000, csv_rows=500, every=40)
+STORY = Story("delivery-time", first="2025-03-01", second="2025-09-01", later="2025-09-01T00:00:01")
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path, SIZE, say=lambda _line: None)
+
+
+@pytest.fixture
+def small_bench(tmp_path) -> Bench:
+    """One with a small system, whose flows need no server process."""
+    repository = init(tmp_path / "repository", STORY.system, echo=lambda _line: None)
+    params = repository / "params.yaml"
+    declared = yaml.safe_load(params.read_text(encoding="utf-8"))
+    declared["systems"][STORY.system]["requirements"] = {"mode": "batch"}
+    params.write_text(yaml.safe_dump(declared), encoding="utf-8")
+    Git(repository).run("commit", "--quiet", "--all", "--message", "A batch system")
+    return Bench(tmp_path, SIZE, say=lambda _line: None, story=STORY, repository=repository)
+
+
+def whats(found: Figure) -> dict[str, float]:
+    """What was measured -> the median."""
+    assert found.name in render([found], (), date(2026, 1, 31), "python -m benchmarks")
+    return {line.what: line.samples.median for line in found.lines}
+
+
+def test_every_figure_is_documented_and_can_be_named():
+    assert all(callable(figure(name)) for name in FIGURES)
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    text = page.read_text(encoding="utf-8")
+    assert all(f"`python -m benchmarks {name}`" in text for name in FIGURES)
+
+
+def test_the_command_line_answers(bench):
+    assert whats(figure("help")(bench))["`lifecycle --help`"] > 0
+
+
+def test_the_house_price_model_beats_plain_boosting_even_on_few_sales(bench):
+    found = figure("house-prices")(bench)
+    for line in found.lines:
+        assert line.beside is not None
+        assert line.samples.median < line.beside.samples.median
+
+
+@pytest.mark.slow
+def test_rows_are_ingested_and_versioned_from_both_kinds_of_file(bench):
+    measured = whats(figure("ingest")(bench))
+    assert measured["ingest of 2,000 rows, Parquet"] > 0
+    assert measured["ingest of 500 rows, CSV"] > 0
+    assert measured["memory of the whole snapshot"] > 50
+
+
+@pytest.mark.slow
+def test_a_system_is_updated_twice_and_served(small_bench):
+    """The second update finds nothing new: its figure asks for that, and for no new version."""
+    update = whats(figure("update")(small_bench))
+    assert update["left out: fitting"] > 0
+    assert update["left out: parity"] > 0
+
+    unchanged = whats(figure("unchanged")(small_bench))
+    assert unchanged["new versions"] == 0
+
+    serving = whats(figure("serving")(small_bench))
+    assert serving["of mlflow, prefect, dvc, sklearn in `sys.modules`"] == 0
+    assert serving["throughput"] > 0
