@@ -75,13 +75,17 @@ def _git(settings: Settings) -> Finding:
 
 
 def _dvc(settings: Settings) -> Finding:
-    ok = (settings.project / ".dvc" / "config").exists() and (settings.project / "dvc.yaml").exists()
-    return Finding(
-        name="dvc",
-        ok=ok,
-        detail=f"remote {settings.remote}" if ok else "no .dvc folder, or no dvc.yaml",
-        hint="" if ok else "dvc init, and copy dvc.yaml from a project made by: lifecycle init DIR",
-    )
+    project = settings.project
+    if not ((project / ".dvc" / "config").exists() and (project / "dvc.yaml").exists()):
+        hint = "dvc init, and copy dvc.yaml from a project made by: lifecycle init DIR"
+        return Finding(name="dvc", ok=False, detail="no .dvc folder, or no dvc.yaml", hint=hint)
+    ignored = project / ".dvcignore"
+    if not ignored.exists() or "__pycache__" not in ignored.read_text(encoding="utf-8"):
+        detail = "bytecode that Python writes into a folder of code counts as a change of it"
+        return Finding(
+            name="dvc", ok=False, detail=detail, hint="echo __pycache__ >> .dvcignore, and commit it"
+        )
+    return Finding(name="dvc", ok=True, detail=f"remote {settings.remote}")
 
 
 def _disk(settings: Settings) -> Finding:

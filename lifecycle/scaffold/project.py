@@ -88,6 +88,7 @@ def _files(words: dict[str, str]) -> dict[str, str]:
     """Path in the project to content."""
     places = {
         "gitignore": ".gitignore",
+        "dvcignore": ".dvcignore",
         "system.py": f"{words['module']}.py",
         "test_system.py": f"tests/test_{words['module']}.py",
     }

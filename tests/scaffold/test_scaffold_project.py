@@ -105,6 +105,7 @@ def test_the_lock_holds_versions_and_no_address(project):
 def test_the_stages_and_deployments_are_those_of_this_repository():
     assert (TEMPLATES / "dvc.yaml.tmpl").read_text() == (REPOSITORY / "dvc.yaml").read_text()
     assert (TEMPLATES / "prefect.toml.tmpl").read_text() == (REPOSITORY / "prefect.toml").read_text()
+    assert (TEMPLATES / "dvcignore.tmpl").read_text() == (REPOSITORY / ".dvcignore").read_text()
     deployments = Template((TEMPLATES / "prefect.yaml.tmpl").read_text())
     assert deployments.substitute(system="house-prices") == (REPOSITORY / "prefect.yaml").read_text()
 
