@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,12 +123,24 @@ def _collect(
     tally: Counter[str] = Counter()
     with ThreadPoolExecutor(_WORKERS) as pool:
         validate = partial(sift, schema, as_of=as_of)
-        for sifted in _ahead(pool, validate, read_batches(schema, parts)):
+        for sifted in _ahead(pool, validate, _read_ahead(read_batches(schema, parts))):
             refused.add(sifted.faults)
             months.add(sifted.kept)
             for name in ("read", "quarantined", "future", "immature"):
                 tally[name] += getattr(sifted, name)
     return tally
+
+
+def _read_ahead(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
+    """Read the next batch while this one is worked on; all reading is done by one thread, as SQLite asks."""
+    with ThreadPoolExecutor(1) as reader:
+        try:
+            upcoming = reader.submit(next, batches, None)
+            while batch := upcoming.result():
+                upcoming = reader.submit(next, batches, None)
+                yield batch
+        finally:
+            reader.submit(batches.close).result()
 
 
 def _ahead(pool: Executor, validate: Callable[[Batch], Sifted], batches: Iterable[Batch]) -> Iterator[Sifted]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -60,7 +60,7 @@ def open_sources(schema: RecordSchema, sources: Sequence[SourceParams], root: Pa
     return parts
 
 
-def read_batches(schema: RecordSchema, parts: Sequence[Part]) -> Iterator[Batch]:
+def read_batches(schema: RecordSchema, parts: Sequence[Part]) -> Generator[Batch, None, None]:
     """All rows, part by part in order, with the record's fields for columns."""
     for part in parts:
         for frame, broken in part.read():

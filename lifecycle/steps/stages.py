@@ -26,7 +26,6 @@ from lifecycle.data.reading import read_rows
 from lifecycle.data.splits import make_split
 from lifecycle.evaluation import metrics, monthly
 from lifecycle.steps.outputs import Scores, Training
-from lifecycle.training.fit import train_model
 
 EngineLoader = Callable[[Path], Engine]
 
@@ -51,6 +50,8 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
     split = Split.model_validate_json((layout.split / "split.json").read_bytes())
     if not split.ok:
         raise StageError(split.reason, hint="wait for more labels, or lower systems.*.split.min_*_rows")
+    from lifecycle.training.fit import train_model  # loads what the other stages never need
+
     rows = read_rows(system.schema, layout.data, layout.manifest, "train")
     layout.model.mkdir(parents=True, exist_ok=True)
     parity = train_model(system, params, rows, layout.model, load_engine)

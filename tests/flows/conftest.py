@@ -36,7 +36,7 @@ class Project:
         return SqlLedger(self.settings.ledger)
 
     def environment(self) -> dict[str, str]:
-        own = ("LIFECYCLE_", "PREFECT_")
+        own = ("LIFECYCLE_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"  # as in an activated environment
         return kept | {"PATH": path, "LIFECYCLE_PROJECT": str(self.root), "LIFECYCLE_ACTOR": "tester"}
