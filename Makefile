@@ -38,7 +38,8 @@ lock: $(READY) ## Pin every dependency anew, with hashes and without any registr
 	  --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
 
 clean: ## Take down what runs and delete all state and caches (not the virtual environment)
-	-@test ! -x $(BIN)/lifecycle || $(BIN)/lifecycle down
+	-@for project in . .lifecycle/demo/project; do \
+	  test ! -d $$project -o ! -x $(BIN)/lifecycle || LIFECYCLE_PROJECT=$$project $(BIN)/lifecycle down; done
 	rm -rf .lifecycle build dist *.egg-info data artifacts
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -113,8 +113,8 @@ def measure(bench: Bench) -> Figure:
 def start(project: Project, records: Sequence[dict[str, object]]) -> _Start:
     """Start the server, wait until it is ready, ask it, look at its memory, and end it."""
     begun = time.perf_counter()
-    with _server(project, "-m", "lifecycle", "serve", "--port", "0") as process:
-        address = _wait_until_ready(process, begun)
+    with server(project, "-m", "lifecycle", "serve", "--port", "0") as process:
+        address = wait_until_ready(process, begun)
         ready = time.perf_counter() - begun
         at_first = resident_mb(psutil.Process(process.pid))
         with Connection(address) as connection:
@@ -128,8 +128,8 @@ def start(project: Project, records: Sequence[dict[str, object]]) -> _Start:
 
 def modules(project: Project) -> set[str]:
     """The packages that the server has imported by the time it is ready."""
-    with _server(project, "-c", _TELLING) as process:
-        _wait_until_ready(process, time.perf_counter())
+    with server(project, "-c", _TELLING) as process:
+        wait_until_ready(process, time.perf_counter())
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=READY_SECONDS)
     return {name.partition(".")[0] for name in json.loads(told)}
@@ -155,7 +155,7 @@ def _live(project: Project) -> _Live:
 
 
 @contextmanager
-def _server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
+def server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
     log = project.root.with_name("serving.log")
     with (
         log.open("w", encoding="utf-8") as stderr,
@@ -174,7 +174,7 @@ def _server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen[str], begun: float) -> str:
+def wait_until_ready(process: subprocess.Popen[str], begun: float) -> str:
     """The server's address, once it is ready."""
     assert process.stdout is not None, "opened as a pipe"
     line = process.stdout.readline()

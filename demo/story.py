@@ -52,9 +52,10 @@ class Story:
         with self._chapter(f"First deployment, as of {FIRST}: is it better than naive baselines?"):
             self._lifecycle("first-deployment", NAME, "--as-of", FIRST.isoformat())
             first = self._released(after=None)
+            promised = httpx.get(f"{self.addresses['serving']}/v1/{NAME}").json()["metrics"]
         with self._chapter(f"{len(past):,} real sales of 1996 and 1997 are sent to the endpoint"):
             asked = self._ask(past)
-        self.console.print(by_half_year(past, asked), "")
+        self.console.print(by_half_year(past, asked, promised), "")
         with self._chapter(f"Update, as of {SECOND}, while requests keep flowing"):
             self._update_under_load(recent, first)
         self._lifecycle("history", NAME)

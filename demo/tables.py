@@ -15,15 +15,27 @@ from demo.sales import Sale
 Answers = NDArray[np.float64]
 
 
-def by_half_year(sales: Sequence[Sale], predicted: Answers) -> Table:
-    """Error and bias of one model, half-year by half-year."""
-    table = Table(title="The outcomes come in: the first model grows stale", title_justify="left")
-    for heading in ("half-year", "sales", "error", "bias"):
+def by_half_year(sales: Sequence[Sale], predicted: Answers, at_deployment: Mapping[str, float]) -> Table:
+    """Error and bias of one model, half-year by half-year, below what its test window promised."""
+    table = Table(title="The outcomes come in: the model grows stale", title_justify="left")
+    for heading in ("", "sales", "error", "mean error, USD", "bias"):
         table.add_column(heading, justify="right")
+    promised = at_deployment
+    table.add_row(
+        "at deployment",
+        "",
+        f"{promised['median_ape']:.1%}",
+        f"{promised['mae']:,.0f}",
+        f"{promised['bias']:.3f}",
+        end_section=True,
+    )
     halves = _labels(f"{sale.sold_on.year} {'H1' if sale.sold_on.month <= 6 else 'H2'}" for sale in sales)
+    prices = _prices(sales)
     for half in dict.fromkeys(halves.tolist()):
         here = halves == half
-        table.add_row(half, f"{here.sum():,}", *_error_and_bias(predicted[here], _prices(sales)[here]))
+        error, bias = _error_and_bias(predicted[here], prices[here])
+        mean = np.abs(predicted[here] - prices[here]).mean()
+        table.add_row(half, f"{here.sum():,}", error, f"{mean:,.0f}", bias)
     return table
 
 
