@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lifecycle import __version__
-from lifecycle.core.errors import LifecycleError
+from lifecycle.core.errors import ConfigError, LifecycleError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from lifecycle.core.settings import Settings
+
+_SERVING = "cryptography fastapi fsspec onnxruntime sqlalchemy uvicorn"
+_FLOWS = "dvc httpx jinja2 matplotlib mlflow onnx polars prefect psutil sklearn skl2onnx skops supervisor"
+_EXTRAS = dict.fromkeys(_SERVING.split(), "serving") | dict.fromkeys(_FLOWS.split(), "flows")
+"""Library -> the extra that brings it."""
 
 EXIT_SKIPPED = 10
 EXIT_HELD = 11
@@ -49,6 +54,13 @@ class Verbs(click.Group):
             if error.hint:
                 click.echo(f"  → {error.hint}", err=True)
             ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in _EXTRAS:
+                raise
+            click.secho(f"error: {library} is not installed", fg="red", err=True)
+            click.echo(f'  → pip install "lifecycle[{_EXTRAS[library]}]"', err=True)
+            ctx.exit(ConfigError.exit_code)
 
 
 @click.group(

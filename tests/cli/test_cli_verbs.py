@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -80,6 +81,15 @@ def test_a_project_without_a_commit_is_told_what_to_run(project):
     result = CliRunner().invoke(main, ["history", "house-price"])
     assert result.exit_code == 2
     assert "did you mean 'house-prices'?" in result.stderr
+
+
+def test_a_missing_library_is_told_with_the_extra_that_brings_it(project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    for name in [name for name in sys.modules if name.startswith("lifecycle.rollout.")]:
+        monkeypatch.delitem(sys.modules, name)
+    result = CliRunner().invoke(main, ["history", "house-prices"])
+    assert result.exit_code == 2
+    assert result.stderr == 'error: sqlalchemy is not installed\n  → pip install "lifecycle[serving]"\n'
 
 
 def test_status_of_nothing_is_not_healthy(project):
