@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import closing, suppress
 
 from demo.story import REPOSITORY, Story
 
@@ -13,7 +14,8 @@ def main() -> None:
     """Tell the story once."""
     start = time.monotonic()
     story = Story(REPOSITORY / ".lifecycle" / "demo" / "project")
-    try:
+    # Ctrl-C is how a visitor leaves, wherever the story is.
+    with suppress(KeyboardInterrupt), closing(story):
         story.tell()
         print(f"The whole story took {time.monotonic() - start:.0f} s. Look around:")
         for name, address in story.addresses.items():
@@ -21,10 +23,6 @@ def main() -> None:
         if sys.stdin.isatty():
             print("Ctrl-C takes everything down.")
             signal.pause()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        story.close()
 
 
 if __name__ == "__main__":

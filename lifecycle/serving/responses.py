@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lifecycle.core.values import Deployment, Window
+from lifecycle.core.values import Deployment, Lineage
 from lifecycle.serving.live import LiveReleases, Standing
 
 RELEASE_HEADER = "X-Lifecycle-Release"
@@ -40,20 +40,6 @@ class Predictions(Answer):
     record_ids: list[str | int | None] | None = Field(None, description="As sent; left out if none was sent")
 
 
-class Origin(BaseModel):
-    """Where the live release comes from."""
-
-    snapshot: str = Field(description="DVC's hash of the data")
-    commit: str = Field(description="The commit that gives the model back")
-    params: str
-    environment: str
-    split: str
-    seed: int
-    train: Window
-    validation: Window
-    test: Window
-
-
 class Waiting(BaseModel):
     """What the ledger wants to be live and is not yet."""
 
@@ -80,7 +66,7 @@ class SystemPage(BaseModel):
     label: str
     label_unit: str
     metrics: dict[str, float] = Field(description="On the release's own test window")
-    lineage: Origin
+    lineage: Lineage
     waiting: Waiting | None = Field(None, description="A newer release that is not served, and why")
 
 
@@ -146,7 +132,7 @@ def system_page(standing: Standing) -> SystemPage:
         label=label.name,
         label_unit=label.unit,
         metrics=manifest.metrics,
-        lineage=Origin(**dict(manifest.lineage)),
+        lineage=manifest.lineage,
         waiting=_waiting(standing),
     )
 
