@@ -95,6 +95,22 @@ class GateParams(Section):
         return self
 
 
+class ServingParams(Section):
+    """How a release is served; it travels inside the release."""
+
+    durability: Literal["process", "power", "relaxed"] = Field(
+        "process",
+        description="What a logged prediction survives once it is answered: the death of the process, a "
+        "power cut (fdatasync), or neither (written within 50 ms)",
+    )
+    on_log_failure: Literal["refuse", "serve-unlogged"] = Field(
+        "refuse",
+        description="When the log cannot be written: answer 503, or answer and count what is not logged",
+    )
+    retention_days: int | None = Field(None, gt=0, description="Days of the prediction log kept; null: all")
+    budget_ms: float = Field(1000.0, gt=0, description="Longest wait before a request is turned away, ms")
+
+
 class SystemParams(Section):
     """One system."""
 
@@ -108,6 +124,7 @@ class SystemParams(Section):
     evaluation: EvaluationParams = EvaluationParams()
     gates: tuple[GateParams, ...] = ()
     requirements: Requirements = Requirements()
+    serving: ServingParams = ServingParams()
 
 
 class Params(Section):
@@ -180,6 +197,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "evaluation": EvaluationParams,
         "gates": GateParams,
         "requirements": Requirements,
+        "serving": ServingParams,
     }
     section = sections.get(str(location[2])) if len(location) > 3 else None
     return list((section or SystemParams).model_fields)

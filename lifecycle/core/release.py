@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from lifecycle.core.errors import IntegrityError
+from lifecycle.core.params import ServingParams
 from lifecycle.core.ports import Signer
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.values import Lineage, Parity, Release, Value
@@ -49,6 +50,11 @@ class Manifest(Value):
         lineage: Where it comes from.
         metrics: The candidate's metrics on its test window.
         parity: Of the ONNX model against the estimator.
+        engine: What runs the model: ``onnx``, or ``skops`` for the scikit-learn estimator.
+        engine_reason: Why it is not ONNX; empty if it is.
+        serving: How it is served.
+        logging: Which predictions are logged.
+        logging_share: Share of requests logged where ``logging`` is ``sampled``.
     """
 
     format: Literal[1] = 1
@@ -59,6 +65,11 @@ class Manifest(Value):
     lineage: Lineage
     metrics: dict[str, float]
     parity: Parity
+    engine: Literal["onnx", "skops"] = "onnx"
+    engine_reason: str = ""
+    serving: ServingParams = ServingParams()
+    logging: Literal["all", "sampled", "none"] = "all"
+    logging_share: float = 0.1
 
 
 def write_release(files: dict[str, Path], facts: dict[str, object], home: Path, signer: Signer) -> Release:

@@ -25,6 +25,11 @@ class Requirements(BaseModel):
     memory_mb: float | None = Field(None, gt=0, description="Resident memory of one serving process, MB")
     size_mb: float | None = Field(None, gt=0, description="Size of the release folder, MB")
     parity_rtol: float = Field(1e-4, gt=0, description="Largest relative difference of ONNX and scikit-learn")
-    logging: Literal["all", "sampled", "none"] = "all"
+    engine: Literal["auto", "onnx"] = Field(
+        "auto",
+        description="auto: scikit-learn serves a model that ONNX does not answer alike; onnx: refuse it",
+    )
+    logging: Literal["all", "sampled", "none"] = Field("all", description="Which predictions are logged")
+    logging_share: float = Field(0.1, gt=0, lt=1, description="Share of requests logged where sampled")
     privacy: Literal["none", "personal", "health"] = "none"
     notes: str = Field("", description="Regulation and other duties, shown to reviewers")

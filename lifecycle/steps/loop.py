@@ -118,6 +118,9 @@ class Loop:
             "lineage": lineage,
             "metrics": scores.test,
             "parity": training.parity,
+            "serving": params.serving,
+            "logging": params.requirements.logging,
+            "logging_share": params.requirements.logging_share,
         }
         files = {name: layout.model / name for name in (MODEL, SKOPS, SCHEMA, REFERENCE)}
         return write_release(files, facts, self.releases, self.signer)

@@ -263,6 +263,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`evaluation`": sections.EvaluationParams,
     "`gates`": sections.GateParams,
     "`requirements`": Requirements,
+    "`serving`": sections.ServingParams,
 }
 
 

@@ -1,0 +1,118 @@
+"""What passes between the wire and the desk: plain requests and replies, whoever speaks HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lifecycle.core.rows import Tensors
+    from lifecycle.serving.live import LiveRelease
+    from lifecycle.serving.log.entries import Shape
+    from lifecycle.serving.problems import ProblemError
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Request:
+    """One whole request.
+
+    Attributes:
+        method: Such as ``POST``.
+        path: Without the query, percent-decoded.
+        headers: Names in lower case, in the order they came.
+        body: All of it.
+        arrived: When it was whole, ``time.perf_counter()`` seconds.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+    arrived: float
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header by its lower-case name; empty if it was not sent."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
+
+
+@dataclass(slots=True)
+class Reply:
+    """One whole answer.
+
+    Attributes:
+        status: HTTP status.
+        body: All of it.
+        media_type: The content type.
+        headers: Further headers, names in lower case.
+    """
+
+    status: int
+    body: bytes
+    media_type: bytes = b"application/json"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a request asks the model.
+
+    Attributes:
+        tensors: The model's inputs, one row per record.
+        single: Whether the request held one bare record, so that the answer is one bare prediction.
+        record_ids: The records' ids as sent; None if none was.
+        shape: How ``inputs`` is to be read, as in the prediction log.
+        inputs: What the prediction log keeps.
+        context: What the format itself needs to write the answer, such as the names of the outputs asked for.
+    """
+
+    tensors: Tensors
+    single: bool
+    record_ids: list[str | int | None] | None
+    shape: Shape
+    inputs: bytes
+    context: object = None
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the model answered.
+
+    Attributes:
+        values: float64 ``[rows]``, all finite.
+        prediction_ids: One per row.
+    """
+
+    values: NDArray[np.float64]
+    prediction_ids: list[str]
+
+
+class Format(Protocol):
+    """A wire format of predictions."""
+
+    name: str
+    """As in metrics: ``json``, ``arrow``, ``mlflow``, ``inference-v2``."""
+
+    def read(self, live: LiveRelease, request: Request) -> Asked:
+        """Decode and check a request.
+
+        Raises:
+            ProblemError: It does not fit the record; no value from the request is in it.
+        """
+        ...
+
+    def write(self, live: LiveRelease, request: Request, asked: Asked, answers: Answers) -> Reply:
+        """Encode the answers."""
+        ...
+
+    def refuse(self, problem: ProblemError) -> Reply:
+        """Encode a refusal as this format's clients expect it."""
+        ...

@@ -1,0 +1,90 @@
+"""What stands in a segment of the prediction log."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Shape = Literal["record", "instances", "columns"]
+Share = Literal["champion", "canary", "shadow"]
+
+
+class SchemaEntry(msgspec.Struct, frozen=True, array_like=True, tag="schema"):
+    """The record schema of a release; stands in every segment before the first prediction of that release.
+
+    Attributes:
+        release: Digest of the release.
+        schema: ``RecordSchema`` as JSON.
+    """
+
+    release: str
+    schema: bytes
+
+
+class PredictionEntry(msgspec.Struct, frozen=True, array_like=True, tag="prediction"):
+    """One answered request; it holds one prediction or several.
+
+    Attributes:
+        id: Names the request's prediction, unique everywhere; row i of several is ``f"{id}-{i}"``.
+        at: When it was answered, microseconds since 1970 UTC, by this machine's clock.
+        release: Digest of the release that answered.
+        version: Its registered version.
+        share: Which share of the traffic the request was in.
+        latency_us: From the whole request received to the answer written, microseconds.
+        request_id: As the client sent it in ``X-Request-ID``, or empty.
+        trace_id: Of the W3C trace context, 32 hex digits, or empty.
+        shape: How ``inputs`` is to be read: JSON of one record ``{...}``, of
+            ``{"instances": [{...}, ...]}``, or of ``{"columns": {"area": [...], ...}}``.
+        inputs: What was asked, as JSON that the release's schema accepted.
+        predictions: The answers, float64 little-endian, one per row.
+    """
+
+    id: str
+    at: int
+    release: str
+    version: str
+    share: Share
+    latency_us: int
+    request_id: str
+    trace_id: str
+    shape: Shape
+    inputs: bytes
+    predictions: bytes
+
+
+class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):
+    """A late truth. Exactly one of the two ids is given.
+
+    Attributes:
+        prediction_id: Of a single answer, or of one row of several.
+        record_id: As text.
+        value: The truth.
+        observed_at: When it became known, microseconds since 1970 UTC.
+        received_at: When it was received here.
+    """
+
+    prediction_id: str | None
+    record_id: str | None
+    value: float
+    observed_at: int
+    received_at: int
+
+
+class UnloggedEntry(msgspec.Struct, frozen=True, array_like=True, tag="unlogged"):
+    """How many requests were answered and not logged since the last such entry, and why.
+
+    Attributes:
+        reason: ``sampled``: the sampling left them out. ``failed``: the log could not be written.
+        requests: How many requests.
+        rows: How many predictions they held.
+        at: When this was counted, microseconds since 1970 UTC.
+    """
+
+    reason: Literal["sampled", "failed"]
+    requests: int
+    rows: int
+    at: int
+
+
+Entry = SchemaEntry | PredictionEntry | OutcomeEntry | UnloggedEntry
