@@ -8,10 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lifecycle.core.values import Deployment, Lineage
-from lifecycle.serving.live import LiveReleases, Standing
-
-RELEASE_HEADER = "X-Lifecycle-Release"
-"""The header that names the release by its digest."""
+from lifecycle.serving.live import RELEASE_HEADER, LiveReleases, Standing
 
 
 class Answer(BaseModel):
@@ -30,6 +27,7 @@ class Prediction(Answer):
     prediction: float = Field(description="The predicted value, or the probability of 1")
     decision: bool | None = Field(None, description="Whether the probability reaches the release's threshold")
     record_id: str | int | None = Field(None, description="As sent")
+    prediction_id: str = Field(description="Names this prediction when its outcome is known")
 
 
 class Predictions(Answer):
@@ -38,6 +36,7 @@ class Predictions(Answer):
     predictions: list[float] = Field(description="The predicted values, or the probabilities of 1")
     decisions: list[bool] | None = Field(None, description="Whether each reaches the release's threshold")
     record_ids: list[str | int | None] | None = Field(None, description="As sent; left out if none was sent")
+    prediction_ids: list[str] = Field(description="One per record")
 
 
 class Waiting(BaseModel):

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from lifecycle.core.errors import ConfigError
+from lifecycle.serving.lane import FastLane
 
 GRACE_SECONDS = 10
 """How long requests in flight may take to end after SIGTERM."""
@@ -66,7 +67,7 @@ def run_server(app: FastAPI, host: str, port: int) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=FastLane,
         ws="none",
         lifespan="on",
         log_config=_LOGGING,

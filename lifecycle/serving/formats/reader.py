@@ -22,7 +22,7 @@ Refusals = (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeDecodeEr
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a naive moment is UTC in every record
+_EPOCH = datetime(1970, 1, 1)  # a naive moment is UTC in every record
 _TYPES: dict[str, type] = {
     "number": float,
     "integer": int,

@@ -1,0 +1,173 @@
+"""The fast lane: small requests go from the parser straight to the desk, without a task or a scope.
+
+uvicorn's protocol makes a task, an event and a dozen objects for each request; that costs more than a
+prediction. This one hands whole small POSTs to the desk and leaves everything else to uvicorn, whose
+`asgi.AsgiLane` brings the rest of the desk's requests there. Both lanes end in the same desk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from lifecycle.serving.desk import Desk, Route
+from lifecycle.serving.exchange import Reply, Request
+from lifecycle.serving.limits import BODY_SECONDS, INLINE_BODY
+from lifecycle.serving.problems import ProblemError
+
+DESK = "desk"
+"""Key of the desk in the state that the application's lifespan yields."""
+
+DRAINING = "draining"
+"""Key of what is true there once the server is about to end: every answer closes its connection."""
+
+_LONG_WAY = (b"transfer-encoding", b"expect", b"upgrade")
+
+
+class FastLane(HttpToolsProtocol):
+    """HTTP/1.1 with a short way for small POSTs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._desk: Desk | None = self.app_state.get(DESK)
+        self._route: Route | None = None  # of the request that is being read, if it takes the lane
+        self._body: list[bytes] = []
+        self._waiting = False  # for the desk's reply
+        self._last = False  # no further request is taken on this connection
+        self._begun: float | None = None  # when the request that is being read began, loop time
+        self._idle_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        """A request begins; its scope is made only if it goes the long way."""
+        self._begun = self.loop.time()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Choose the lane."""
+        # Behind a request that still waits for its reply (HTTP pipelining): clients send it again.
+        self._last = self._last or self._waiting
+        if self._last:
+            return
+        self._route = self._lane_of()
+        if self._route is not None:
+            self._body.clear()
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._route is not None:
+            self._body.append(body)
+        elif not self._last:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._begun = None
+        route, self._route = self._route, None
+        if route is None:
+            if not self._last:
+                super().on_message_complete()
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request("POST", self.url.decode(), self.headers, body, time.perf_counter())
+        self._waiting = True
+        self._last = not self.parser.should_keep_alive()
+        assert self._desk is not None
+        self._desk.take(route, request, self._reply)
+
+    def _lane_of(self) -> Route | None:
+        """The route of a request that may take the lane; None: it goes the long way."""
+        if self._desk is None or self.parser.get_method() != b"POST" or not _is_plain(self.url):
+            return None
+        if self._on_long_way:
+            return None  # behind one that is still answered there: uvicorn keeps their order
+        length = b""
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name in _LONG_WAY:
+                return None
+        if not length.isdigit() or int(length) > INLINE_BODY:
+            return None
+        return self._desk.find(self.url.decode())
+
+    def _reply(self, reply: Reply) -> None:
+        """Write an answer."""
+        self._waiting = False
+        if self.transport.is_closing():
+            return
+        self._last = self._last or bool(self.app_state.get(DRAINING))
+        self.transport.write(encode(reply, self.server_state.default_headers, closing=self._last))
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if self._last:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests from it."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """The server ends: close when the reply that is due is written."""
+        if self._waiting:
+            self._last = True
+        else:
+            super().shutdown()
+
+    def sweep(self, now: float) -> None:
+        """Hang up on a client that takes too long to send a request, or sends none for long.
+
+        Args:
+            now: The event loop's time.
+        """
+        if self._begun is not None:
+            if now - self._begun > BODY_SECONDS:
+                problem = ProblemError(
+                    HTTPStatus.REQUEST_TIMEOUT, f"a whole request must come within {BODY_SECONDS:g} s"
+                )
+                self.transport.write(encode(problem.reply(), (), closing=True))
+                self.transport.close()
+        elif self._is_idle and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is due on this connection; uvicorn itself watches it after a long way."""
+        return not self._waiting and not self._on_long_way and self.timeout_keep_alive_task is None
+
+    @property
+    def _on_long_way(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+
+def _is_plain(url: bytes) -> bool:
+    return b"%" not in url and b"?" not in url and url.isascii()
+
+
+def encode(reply: Reply, default_headers: Iterable[tuple[bytes, bytes]], *, closing: bool) -> bytes:
+    """The bytes of an answer."""
+    parts = [
+        STATUS_LINE[reply.status],
+        b"content-type: %b\r\ncontent-length: %d\r\n" % (reply.media_type, len(reply.body)),
+    ]
+    parts += [b"%b: %b\r\n" % header for header in reply.headers]
+    parts += [b"%b: %b\r\n" % header for header in default_headers]
+    parts += (b"connection: close\r\n\r\n" if closing else b"\r\n", reply.body)
+    return b"".join(parts)
