@@ -14,6 +14,7 @@ from lifecycle.core.settings import Settings
 if TYPE_CHECKING:
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
     from lifecycle.data.workspace import GitDvcWorkspace
+    from lifecycle.serving.keys import KeyFile
     from lifecycle.steps.loop import Loop
     from lifecycle.steps.reproduce import Proof
 
@@ -108,12 +109,32 @@ def run_stage(root: Path, stage: str, system: str) -> None:
 
 
 def serve(settings: Settings, port: int) -> None:
-    """Run the prediction service until it is told to stop."""
+    """Run the prediction service until it is told to stop.
+
+    Raises:
+        ConfigError: It would listen to other machines without API keys.
+    """
     from lifecycle.serving.app import create_app
+    from lifecycle.serving.keys import KeyRing, require_keys
     from lifecycle.serving.server import run_server
 
-    app = create_app(open_ledger(settings), open_store(settings), poll_seconds=settings.poll_seconds)
+    keys = KeyRing(settings.key_file)
+    require_keys(keys, settings.host)
+    app = create_app(
+        open_ledger(settings),
+        open_store(settings),
+        poll_seconds=settings.poll_seconds,
+        keys=keys,
+        origins=settings.origins,
+    )
     run_server(app, settings.host, port)
+
+
+def open_keys(settings: Settings) -> KeyFile:
+    """The API keys of this project."""
+    from lifecycle.serving.keys import KeyFile
+
+    return KeyFile(settings.key_file)
 
 
 def reproduce(settings: Settings, system: str, version: str) -> Proof:

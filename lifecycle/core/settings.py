@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     serving_port: int = Field(8000, description="Prediction service")
     mlflow_port: int = Field(5000, description="MLflow UI")
     prefect_port: int = Field(4200, description="Prefect UI and API")
+    api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
+    cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
 
     @field_validator("project", mode="after")
@@ -66,6 +68,16 @@ class Settings(BaseSettings):
     def releases(self) -> Path:
         """The digest-keyed cache of verified releases."""
         return self.state / "releases"
+
+    @property
+    def key_file(self) -> Path:
+        """The file of API keys; only hashes are in it."""
+        return self.api_keys or self.keys / "api-keys.json"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins of other sites whose pages may ask the endpoint."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def keys(self) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -22,7 +23,7 @@ from lifecycle.serving.asgi import AsgiLane
 from lifecycle.serving.desk import Desk
 from lifecycle.serving.keys import KeyRing
 from lifecycle.serving.lane import DESK
-from lifecycle.serving.live import LiveRelease, LiveReleases, LoadEngine, Standing
+from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine, Standing
 from lifecycle.serving.openapi import ApiPage
 from lifecycle.serving.problems import ProblemError
 from lifecycle.serving.routes import Routes
@@ -39,6 +40,7 @@ def create_app(
     poll_seconds: float,
     load_engine: LoadEngine = engine.load_engine,
     keys: KeyRing | None = None,
+    origins: Collection[str] = (),
 ) -> FastAPI:
     """Make the service; it follows the ledger while it runs.
 
@@ -48,6 +50,7 @@ def create_app(
         poll_seconds: How often the ledger is read.
         load_engine: Loads the model of a release folder.
         keys: Who may ask what; everybody everything, if None.
+        origins: Origins of other sites whose pages may ask, such as ``https://example.org``.
     """
     live = LiveReleases(ledger, store, load_engine, poll_seconds)
     keys = keys or KeyRing(None)
@@ -57,9 +60,11 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         desk.open(asyncio.get_running_loop())
         live.start()
+        chores = asyncio.create_task(_every_second(keys.refresh))
         try:
             yield {DESK: desk}  # found there by the fast lane
         finally:
+            chores.cancel()
             live.stop()
             desk.close()
 
@@ -75,9 +80,24 @@ def create_app(
     _add_pages(app, live)
     _add_health(app, live)
     _add_docs(app)
-    app.add_middleware(AsgiLane, desk=desk)
+    app.add_middleware(AsgiLane, desk=desk, origins=origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[RELEASE_HEADER, "X-Request-ID"],
+        )
     app.openapi = ApiPage(app, live)  # type: ignore[method-assign]
     return app
+
+
+async def _every_second(*chores: Callable[[], None]) -> None:
+    while True:
+        for chore in chores:
+            chore()
+        await asyncio.sleep(1)
 
 
 def _add_pages(app: FastAPI, live: LiveReleases) -> None:

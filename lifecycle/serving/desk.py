@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from lifecycle.serving.exchange import Reply, Request
-from lifecycle.serving.keys import KeyRing, Scope
+from lifecycle.serving.keys import Access, KeyRing
 from lifecycle.serving.limits import INLINE_BODY, MAX_BODY, MAX_IN_THREADS
 from lifecycle.serving.problems import ProblemError, unforeseen
 
@@ -53,8 +53,8 @@ class Route(Protocol):
         ...
 
     @property
-    def scope(self) -> Scope | None:
-        """What the key must allow; None: anybody may ask."""
+    def access(self) -> Access:
+        """What the key must allow."""
         ...
 
     @property
@@ -130,8 +130,7 @@ class Desk:
             problem = ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, f"this path takes {route.method}")
             problem.headers["Allow"] = route.method
             raise problem
-        if route.scope is not None:
-            self.keys.check(request, route.scope, route.system, time.time())
+        self.keys.check(request, route.access, route.system, time.time())
         if len(request.body) > MAX_BODY:
             raise too_large()
         if request.header(b"content-encoding") not in (b"", b"identity"):

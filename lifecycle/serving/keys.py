@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,6 +30,10 @@ from lifecycle.serving.problems import ProblemError
 
 Scope = Literal["predict", "outcomes", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+Access = Literal["predict", "outcomes", "admin", "any key", "everybody"]
+"""What a path asks for: a scope, any valid key, or nothing."""
+
+_LOCAL_HOSTS = (b"localhost", b"127.0.0.1", b"[::1]")
 PREFIX = "lc_"
 EVERY_SYSTEM = "*"
 
@@ -219,19 +224,25 @@ class KeyRing:
         }
         self._closed, self._stamp, self.fault = True, stamp, ""
 
-    def check(self, request: Request, scope: Scope, system: str | None, now: float) -> str:
+    def check(self, request: Request, access: Access, system: str | None, now: float) -> str:
         """Who is asking; empty where nobody is asked for a key.
+
+        Without keys only this machine is answered: a name that some web page made point here is refused.
 
         Args:
             request: Its key is in ``Authorization: Bearer``, ``X-API-Key`` or the password of Basic.
-            scope: What is asked.
-            system: Of which system.
+            access: What the path asks for.
+            system: The system it belongs to, if any.
             now: Seconds since 1970.
 
         Raises:
             ProblemError: 401: there is no valid key. 403: it does not allow this.
         """
+        if access == "everybody":
+            return ""
         if not self._closed:
+            if self._path is not None and not _is_local(request.header(b"host")):
+                raise ProblemError(HTTPStatus.FORBIDDEN, _OPEN_TO_THIS_MACHINE)
             return ""
         key_id, _, secret = _presented(request).partition(b"_")
         entry = self._entries.get(key_id)
@@ -239,17 +250,46 @@ class KeyRing:
         # Compared in any case, so that a wrong id takes as long as a wrong secret.
         right = hmac.compare_digest(digest, entry.digest if entry else digest[::-1])
         if entry is None or not right or now >= entry.ends:
-            problem = ProblemError(
-                HTTPStatus.UNAUTHORIZED,
-                "a valid API key is needed: Authorization: Bearer lc_…; `lifecycle keys add` issues one",
-            )
+            problem = ProblemError(HTTPStatus.UNAUTHORIZED, _NEEDED)
             problem.headers["WWW-Authenticate"] = 'Bearer realm="lifecycle", Basic realm="lifecycle"'
             raise problem
-        if not entry.key.allows(scope, system):
+        if access != "any key" and not entry.key.allows(access, system):
             raise ProblemError(
-                HTTPStatus.FORBIDDEN, f"this API key ({entry.key.id}) does not allow {scope} here"
+                HTTPStatus.FORBIDDEN, f"this API key ({entry.key.id}) does not allow {access} here"
             )
         return entry.key.name
+
+
+def require_keys(ring: KeyRing, host: str) -> None:
+    """Refuse to listen to other machines without keys.
+
+    Raises:
+        ConfigError: The address is not of this machine alone, and there is no key.
+    """
+    if ring.open and not _is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines, and there are no API keys",
+            hint="issue one first: lifecycle keys add NAME --scope predict; or listen on 127.0.0.1",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_NEEDED = "a valid API key is needed: Authorization: Bearer lc_…; `lifecycle keys add` issues one"
+_OPEN_TO_THIS_MACHINE = (
+    "without API keys only this machine is answered, by its own name (localhost): `lifecycle keys add`"
+)
+
+
+def _is_local(host: bytes) -> bool:
+    """Whether a Host header names this machine as itself; a missing one comes from no browser."""
+    name = host if host.endswith(b"]") else host.rpartition(b":")[0] or host
+    return not host or name in _LOCAL_HOSTS
 
 
 def _presented(request: Request) -> bytes:

@@ -7,6 +7,7 @@ prediction. This one hands whole small POSTs to the desk and leaves everything e
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lifecycle.serving.desk import Desk, Route
 from lifecycle.serving.exchange import Reply, Request
-from lifecycle.serving.limits import BODY_SECONDS, INLINE_BODY
+from lifecycle.serving.limits import BODY_SECONDS, INLINE_BODY, MAX_HEAD
 from lifecycle.serving.problems import ProblemError
 
 DESK = "desk"
@@ -25,7 +26,11 @@ DESK = "desk"
 DRAINING = "draining"
 """Key of what is true there once the server is about to end: every answer closes its connection."""
 
-_LONG_WAY = (b"transfer-encoding", b"expect", b"upgrade")
+LOOK_SECONDS = 1.0
+"""How often each connection is looked at."""
+
+_LONG_WAY = (b"transfer-encoding", b"expect", b"upgrade", b"origin")
+"""Headers of requests that need more than the lane has."""
 
 
 class FastLane(HttpToolsProtocol):
@@ -36,10 +41,32 @@ class FastLane(HttpToolsProtocol):
         self._desk: Desk | None = self.app_state.get(DESK)
         self._route: Route | None = None  # of the request that is being read, if it takes the lane
         self._body: list[bytes] = []
+        self._head_bytes = 0  # received of a head that is not whole yet
+        self._in_head = True
         self._waiting = False  # for the desk's reply
         self._last = False  # no further request is taken on this connection
         self._begun: float | None = None  # when the request that is being read began, loop time
         self._idle_since = self.loop.time()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come."""
+        super().connection_made(transport)
+        self.loop.call_later(LOOK_SECONDS, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; a head without end is refused."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD and not self.transport.is_closing():
+            self._hang_up(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"request line and headers are larger than {MAX_HEAD} bytes",
+            )
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words may hold a value
+        """Refuse what is not HTTP."""
+        self._hang_up(HTTPStatus.BAD_REQUEST, "this is not a request of HTTP/1.1")
 
     def on_message_begin(self) -> None:
         """A request begins; its scope is made only if it goes the long way."""
@@ -50,6 +77,7 @@ class FastLane(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the lane."""
+        self._in_head, self._head_bytes = False, 0
         # Behind a request that still waits for its reply (HTTP pipelining): clients send it again.
         self._last = self._last or self._waiting
         if self._last:
@@ -74,6 +102,7 @@ class FastLane(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._begun = None
+        self._in_head = True
         route, self._route = self._route, None
         if route is None:
             if not self._last:
@@ -131,21 +160,22 @@ class FastLane(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def sweep(self, now: float) -> None:
-        """Hang up on a client that takes too long to send a request, or sends none for long.
-
-        Args:
-            now: The event loop's time.
-        """
-        if self._begun is not None:
-            if now - self._begun > BODY_SECONDS:
-                problem = ProblemError(
-                    HTTPStatus.REQUEST_TIMEOUT, f"a whole request must come within {BODY_SECONDS:g} s"
-                )
-                self.transport.write(encode(problem.reply(), (), closing=True))
-                self.transport.close()
-        elif self._is_idle and now - self._idle_since > self.timeout_keep_alive:
+    def _look(self) -> None:
+        """Hang up on a client that takes too long to send a request, or sends none for long."""
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        if self._begun is not None and now - self._begun > BODY_SECONDS:
+            self._hang_up(HTTPStatus.REQUEST_TIMEOUT, f"a whole request must come within {BODY_SECONDS:g} s")
+        elif self._begun is None and self._is_idle and now - self._idle_since > self.timeout_keep_alive:
             self.transport.close()
+        else:
+            self.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _hang_up(self, status: HTTPStatus, why: str) -> None:
+        reply = ProblemError(status, why).reply()
+        self.transport.write(encode(reply, self.server_state.default_headers, closing=True))
+        self.transport.close()
 
     @property
     def _is_idle(self) -> bool:

@@ -5,6 +5,9 @@ from lifecycle.core.record import MAX_TEXT
 MAX_BODY = 8_000_000
 """Largest request body, bytes."""
 
+MAX_HEAD = 65_536
+"""Largest request line and headers, bytes."""
+
 MAX_INSTANCES = 10_000
 """Records in one request."""
 
@@ -17,4 +20,12 @@ MAX_IN_THREADS = 32
 BODY_SECONDS = 10.0
 """How long a client may take to send one whole request."""
 
-__all__ = ["BODY_SECONDS", "INLINE_BODY", "MAX_BODY", "MAX_INSTANCES", "MAX_IN_THREADS", "MAX_TEXT"]
+__all__ = [
+    "BODY_SECONDS",
+    "INLINE_BODY",
+    "MAX_BODY",
+    "MAX_HEAD",
+    "MAX_INSTANCES",
+    "MAX_IN_THREADS",
+    "MAX_TEXT",
+]

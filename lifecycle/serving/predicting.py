@@ -15,7 +15,7 @@ from lifecycle.core.suggest import nearest
 from lifecycle.serving.desk import Send, Work, as_problem
 from lifecycle.serving.exchange import Answers, Asked, Format, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson
-from lifecycle.serving.keys import Scope
+from lifecycle.serving.keys import Access
 from lifecycle.serving.live import LiveRelease, LiveReleases
 from lifecycle.serving.problems import ProblemError
 
@@ -41,7 +41,7 @@ class PredictRoute:
     """
 
     method = "POST"
-    scope: Scope | None = "predict"
+    access: Access = "predict"
 
     def __init__(self, live: LiveReleases, system: str, formats: Mapping[bytes, Format]) -> None:
         self._live = live
