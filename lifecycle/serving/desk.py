@@ -2,6 +2,10 @@
 
     admit (overload, method, key) → compute (read, predict) → settle (log, count, reply)
 
+What cannot be answered at once waits in a queue whose bound is time: a request that has waited for half of
+what it may take is turned away, at a fraction of the cost of an answer, so that those accepted stay within
+their time whatever comes in.
+
 Computing is pure and may run in a thread; the rest happens on the event loop, so that counters and log need
 no locks. A reply is handed to a callback: at once, or later where the log syncs the disk, a thread reads a
 large body, or worker processes run the model.
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -24,6 +29,9 @@ from lifecycle.serving.problems import ProblemError, unforeseen
 Send = Callable[[Reply], None]
 
 _THREADS = 2
+SLICE_SECONDS = 0.002
+"""How long requests are answered before the event loop looks at its sockets again."""
+
 MAX_REQUEST_ID = 128
 """Longest request id that is given back to a client, bytes."""
 
@@ -91,6 +99,7 @@ class Desk:
         self._in_threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pass_began: float | None = None
+        self._queue: deque[tuple[Route, Request, Send]] = deque()
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, on this event loop."""
@@ -108,9 +117,14 @@ class Desk:
             request: Whole.
             send: Takes the reply.
         """
-        assert self._loop is not None
         if request.header(b"x-request-id"):
             send = _echoing(request, send)
+        if self._queue or self._pass_seconds(request.arrived) > SLICE_SECONDS:
+            self._queue.append((route, request, send))
+        else:
+            self._answer(route, request, send)
+
+    def _answer(self, route: Route, request: Request, send: Send) -> None:
         work: Work | None = None
         try:
             self._admit(route, request)
@@ -124,8 +138,6 @@ class Desk:
             send((work or route).refuse(as_problem(error)))
 
     def _admit(self, route: Route, request: Request) -> None:
-        if self._pass_seconds(request.arrived) > route.budget_s / 2:
-            raise overloaded("more requests arrive than this server can answer in time")
         if request.method != route.method:
             problem = ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, f"this path takes {route.method}")
             problem.headers["Allow"] = route.method
@@ -139,12 +151,7 @@ class Desk:
             )
 
     def _pass_seconds(self, now: float) -> float:
-        """How long the event loop's present pass over its sockets has lasted, seconds.
-
-        A pass is the queue of a server of one thread: what was read in it has waited for no longer than it
-        lasts. Turning the rest away late in a pass costs a fraction of answering it, so those accepted stay
-        within their time, whatever comes in.
-        """
+        """How long the event loop has been in its present pass over the sockets, seconds."""
         if self._pass_began is None:
             self._pass_began = now
             assert self._loop is not None
@@ -152,7 +159,19 @@ class Desk:
         return now - self._pass_began
 
     def _end_pass(self) -> None:
+        """Answer from the queue for a slice of time, then let the event loop look at its sockets again."""
+        began = self._pass_began = time.perf_counter()
+        now = began
+        while self._queue and now - began < SLICE_SECONDS:
+            route, request, send = self._queue.popleft()
+            if now - request.arrived > route.budget_s / 2:
+                send(route.refuse(overloaded("more requests arrive than this server can answer in time")))
+            else:
+                self._answer(route, request, send)
+            now = time.perf_counter()
         self._pass_began = None
+        if self._queue:
+            self._pass_seconds(now)
 
     def _compute_in_thread(self, route: Route, work: Work, send: Send) -> None:
         if self._in_threads >= MAX_IN_THREADS:

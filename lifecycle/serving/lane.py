@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +34,15 @@ _LONG_WAY = (b"transfer-encoding", b"expect", b"upgrade", b"origin")
 """Headers of requests that need more than the lane has."""
 
 
+class _Busy:
+    """Stands for a request that is answered by the lane, where uvicorn looks for one of its own."""
+
+    response_complete = False
+
+
+_BUSY: Any = _Busy()
+
+
 class FastLane(HttpToolsProtocol):
     """HTTP/1.1 with a short way for small POSTs."""
 
@@ -44,7 +54,8 @@ class FastLane(HttpToolsProtocol):
         self._head_bytes = 0  # received of a head that is not whole yet
         self._in_head = True
         self._waiting = False  # for the desk's reply
-        self._last = False  # no further request is taken on this connection
+        self._behind: deque[tuple[Route, Request]] = deque()  # requests sent before that reply came
+        self._last = False  # no further request comes on this connection
         self._begun: float | None = None  # when the request that is being read began, loop time
         self._idle_since = self.loop.time()
 
@@ -78,10 +89,6 @@ class FastLane(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Choose the lane."""
         self._in_head, self._head_bytes = False, 0
-        # Behind a request that still waits for its reply (HTTP pipelining): clients send it again.
-        self._last = self._last or self._waiting
-        if self._last:
-            return
         self._route = self._lane_of()
         if self._route is not None:
             self._body.clear()
@@ -90,13 +97,15 @@ class FastLane(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
+        if (self._waiting or self._behind) and not self._on_long_way:
+            self.cycle = _BUSY  # uvicorn keeps it until the reply before it is written
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         if self._route is not None:
             self._body.append(body)
-        elif not self._last:
+        else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -105,15 +114,16 @@ class FastLane(HttpToolsProtocol):
         self._in_head = True
         route, self._route = self._route, None
         if route is None:
-            if not self._last:
-                super().on_message_complete()
+            super().on_message_complete()
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request("POST", self.url.decode(), self.headers, body, time.perf_counter())
-        self._waiting = True
         self._last = not self.parser.should_keep_alive()
-        assert self._desk is not None
-        self._desk.take(route, request, self._reply)
+        if self._waiting or self._behind:
+            self._behind.append((route, request))
+            self.flow.pause_reading()
+        else:
+            self._take(route, request)
 
     def _lane_of(self) -> Route | None:
         """The route of a request that may take the lane; None: it goes the long way."""
@@ -131,17 +141,35 @@ class FastLane(HttpToolsProtocol):
             return None
         return self._desk.find(self.url.decode())
 
+    def _take(self, route: Route, request: Request) -> None:
+        assert self._desk is not None
+        self._waiting = True
+        self._desk.take(route, request, self._reply)
+
     def _reply(self, reply: Reply) -> None:
-        """Write an answer."""
+        """Write an answer, and see to what came behind its request."""
         self._waiting = False
         if self.transport.is_closing():
             return
-        self._last = self._last or bool(self.app_state.get(DRAINING))
-        self.transport.write(encode(reply, self.server_state.default_headers, closing=self._last))
+        more = bool(self._behind or self.pipeline)
+        closing = not more and (self._last or bool(self.app_state.get(DRAINING)))
+        self.transport.write(encode(reply, self.server_state.default_headers, closing=closing))
         self.server_state.total_requests += 1
         self._idle_since = self.loop.time()
-        if self._last:
+        if closing:
             self.transport.close()
+        elif more:
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take up the next request of those that were sent at once."""
+        if self._behind:
+            self._take(*self._behind.popleft())
+        elif self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        if not self._behind:
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests from it."""
