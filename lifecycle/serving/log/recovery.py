@@ -126,7 +126,7 @@ def _close(path: Path, descriptor: int) -> Recovered:
         logger.error("%s; kept as %s", error.message, kept)
         return Recovered(kept, 0, 0, (), "unreadable")
     if not reader.entries:
-        path.unlink()
+        path.unlink(missing_ok=True)
         logger.info("%s: its writer died before the first entry; removed", path)
         return Recovered(None, 0, reader.torn, (), "empty")
     if reader.torn:
