@@ -108,7 +108,7 @@ class GroupCommit:
         if not self._is_called:
             self._is_called = True
             self._called_at = time.monotonic()
-            # By way of the loop: the entries it writes in the same turn join the group, which halves the groups.
+            # By way of the loop, so that all it writes in this turn joins the group: half as many groups.
             self._tell(self._calls.put, True)
         return ticket
 
@@ -152,11 +152,12 @@ class GroupCommit:
                 self._syncing.release()
                 with self._lock:
                     self._failed(segment, error)
-                self._tell(_settle, waiting, False)
+                ok = False
             else:
                 self._syncing.release()
-                self._tell(_settle, waiting, True)
+                ok = True
             self._syncing_since = None
+            self._tell(_settle, waiting, ok)
 
     def _tell(self, call: Callable[..., object], *arguments: object) -> None:
         try:

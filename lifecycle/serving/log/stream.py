@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 
 from lifecycle.core.errors import StorageError
+from lifecycle.serving.log.buffer import Buffer, Head
 from lifecycle.serving.log.commit import Deliver, GroupCommit, Ticket
 from lifecycle.serving.log.counts import UnloggedCounts
 from lifecycle.serving.log.open_segment import OpenSegment, SegmentNames, open_segment
@@ -22,30 +22,6 @@ from lifecycle.serving.log.segment import MAX_ENTRY, Header, frame
 from lifecycle.serving.log.terms import Durability, Limits, LogState, Reason, UnloggedError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a segment holds ahead of a release's first prediction.
-
-    Attributes:
-        release: Digest of the release.
-        payload: Its ``SchemaEntry`` in msgpack.
-    """
-
-    release: str
-    payload: bytes
-
-
-@dataclass
-class _Buffer:
-    frames: list[bytes] = field(default_factory=list)
-    heads: dict[str, Head] = field(default_factory=dict)
-    size: int = 0
-    since: float = 0.0
-
-    def clear(self) -> None:
-        self.frames, self.heads, self.size = [], {}, 0
 
 
 class Stream:
@@ -76,7 +52,7 @@ class Stream:
         self._lock = threading.Lock()
         self._segment: OpenSegment | None = None
         self._commit: GroupCommit | None = None
-        self._buffer = _Buffer()
+        self._buffer = Buffer()
         self._fault: str | None = None
         self._failed_at = self._tried_at = self._counted_at = 0.0
         self._closed = ""
@@ -201,14 +177,8 @@ class Stream:
         if self._fault is not None:  # what waits goes first: the buffer does not grow while the disk refuses
             self._flush()
             self._resume()
-        buffer = self._buffer
-        if not buffer.frames:
-            buffer.since = time.monotonic()
-        buffer.frames.append(data)
-        buffer.size += len(data)
-        if head is not None:
-            buffer.heads[head.release] = head
-        if buffer.size >= self._limits.buffer_bytes:
+        self._buffer.add(data, head)
+        if self._buffer.size >= self._limits.buffer_bytes:
             self._try(self._flush)
 
     def _flush(self) -> None:
@@ -217,7 +187,7 @@ class Stream:
         if not buffer.frames:
             return
         segment = self._segment or self._open()
-        new = [head for release, head in buffer.heads.items() if release not in segment.releases]
+        new = buffer.heads(segment.releases)
         self._write(segment, b"".join([*(frame(head.payload, self._seed) for head in new), *buffer.frames]))
         segment.releases.update(head.release for head in new)
         buffer.clear()
@@ -302,12 +272,15 @@ class Stream:
         with self._lock:
             self._tried_at = float("-inf")  # a last attempt, however short ago the one before
             self._try(self._flush)
-            self._try(self._count)
-            self._rotate()
             lost = len(self._buffer.frames)
+            if lost:
+                self._unlogged.add("failed", lost, lost)
+                self._tried_at = float("-inf")
+            self._try(self._count)  # is small, and may find room where they do not
+            self._rotate()
             self._closed = f"the log of {self.system} is closed"
         if lost:
-            logger.error("%d predictions of %s were answered and could not be logged", lost, self.system)
+            logger.error("%d entries of %s were answered and could not be logged", lost, self.system)
         if self._commit is not None:
             self._commit.stop()
 

@@ -24,6 +24,7 @@ class Limits:
     Attributes:
         segment_bytes: A segment of this size is closed.
         segment_seconds: A segment of this age is closed.
+        flush_seconds: ``relaxed``: how long an entry is kept back.
         buffer_bytes: ``relaxed``: a buffer of this size is written at once.
         retry_seconds: Least time between two attempts to write when the disk refuses.
         count_seconds: How often counts of what is not logged are written.
@@ -32,6 +33,7 @@ class Limits:
 
     segment_bytes: int = 64 * 2**20
     segment_seconds: float = 600.0
+    flush_seconds: float = 0.05
     buffer_bytes: int = 256 * 2**10
     retry_seconds: float = 1.0
     count_seconds: float = 1.0

@@ -13,15 +13,14 @@ from typing import Any
 import msgspec
 
 from lifecycle.core.errors import ConfigError
+from lifecycle.serving.log.buffer import Head
 from lifecycle.serving.log.commit import Deliver, Ticket
 from lifecycle.serving.log.entries import SchemaEntry
-from lifecycle.serving.log.stream import Head, Stream
+from lifecycle.serving.log.stream import Stream
 from lifecycle.serving.log.terms import Durability, Limits, LogState, Reason
 
 PREDICTIONS = "segments"
 OUTCOMES = "outcome-segments"
-_FLUSH_S = 0.05
-_TICK_S = 1.0
 
 
 class Appender:
@@ -115,7 +114,7 @@ class PredictionLog:
         self._streams: dict[tuple[str, str], Stream] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._period = _TICK_S
+        self._period = min(self._limits.retry_seconds, self._limits.count_seconds)
         self._is_closed = False
         self._thread: threading.Thread | None = None
         _logs.add(self)
@@ -137,7 +136,7 @@ class PredictionLog:
         return Appender(self._stream(system, OUTCOMES, durability), durability)
 
     def _stream(self, system: str, kind: str, durability: Durability) -> Stream:
-        if Path(system).name != system or system.startswith("."):
+        if not system or Path(system).name != system or system.startswith("."):
             raise ConfigError(
                 f"{system!r} cannot name a folder of the log", hint="use letters, digits and hyphens"
             )
@@ -148,7 +147,7 @@ class PredictionLog:
                 stream = Stream(folder, system, self._limits, self._deliver, self._clock)
                 self._streams[system, kind] = stream
             if durability == "relaxed":
-                self._period = _FLUSH_S
+                self._period = min(self._period, self._limits.flush_seconds)
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._keep_time, name="lifecycle-log", daemon=True)
                 self._thread.start()
