@@ -1,0 +1,294 @@
+"""What one process writes into one folder: the hot path, and what happens when the disk refuses."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from lifecycle.core.errors import StorageError
+from lifecycle.serving.log.buffer import Buffer, Head
+from lifecycle.serving.log.commit import Deliver, GroupCommit, Ticket
+from lifecycle.serving.log.counts import UnloggedCounts
+from lifecycle.serving.log.open_segment import OpenSegment, SegmentNames, open_segment
+from lifecycle.serving.log.recovery import recover
+from lifecycle.serving.log.segment import MAX_ENTRY, Header, frame
+from lifecycle.serving.log.terms import Durability, Limits, LogState, Reason, UnloggedError
+
+logger = logging.getLogger(__name__)
+
+
+class Stream:
+    """The segments of one folder.
+
+    Every method may be called from any thread: one lock, hardly ever contended, is held for as long as a
+    write takes, and never during the fdatasync of a group.
+
+    Args:
+        folder: Made at the first write.
+        system: Whose log it is.
+        limits: When segments are closed.
+        deliver: How tickets are settled.
+        clock: Nanoseconds since 1970 UTC.
+    """
+
+    def __init__(
+        self, folder: Path, system: str, limits: Limits, deliver: Deliver, clock: Callable[[], int]
+    ) -> None:
+        self.system = system
+        self.folder = folder
+        self._limits = limits
+        self._deliver = deliver
+        self._clock = clock
+        self._header = Header(system, uuid4())
+        self._seed = self._header.seed
+        self._names = SegmentNames(folder, self._header.process.hex, clock)
+        self._lock = threading.Lock()
+        self._segment: OpenSegment | None = None
+        self._commit: GroupCommit | None = None
+        self._buffer = Buffer()
+        self._fault: str | None = None
+        self._failed_at = self._tried_at = self._counted_at = 0.0
+        self._closed = ""
+        self._unlogged = UnloggedCounts()
+        self._entries = self._bytes = self._refused = 0
+        self._written_at: float | None = None
+
+    def append(self, payload: bytes, head: Head | None, durability: Durability) -> Ticket | None:
+        """Write one entry, as durably as is asked for.
+
+        Args:
+            payload: The entry in msgpack.
+            head: Of the release that made the prediction.
+            durability: ``process``: written when this returns. ``power``: settled by the ticket. ``relaxed``:
+                written within 50 ms, or by ``close``.
+
+        Returns:
+            A ticket for ``power``, otherwise None.
+
+        Raises:
+            UnloggedError: The disk refuses, or did within the last second; the entry is not in the log.
+        """
+        if len(payload) > MAX_ENTRY:
+            self._refused += 1
+            raise UnloggedError(
+                f"an entry of {len(payload)} bytes exceeds the {MAX_ENTRY} bytes that a log holds",
+                hint="send fewer rows in one request",
+            )
+        return self._append(frame(payload, self._seed), 1, head, durability)
+
+    def extend(self, payloads: Iterable[bytes], durability: Durability) -> Ticket | None:
+        """Write several entries in one go: all of them or, when it raises, none.
+
+        Raises:
+            UnloggedError: As ``append``.
+        """
+        frames = [frame(payload, self._seed) for payload in payloads]
+        return self._append(b"".join(frames), len(frames), None, durability)
+
+    def _append(self, data: bytes, entries: int, head: Head | None, durability: Durability) -> Ticket | None:
+        with self._lock:
+            try:
+                segment = self._segment or self._open()
+                if durability == "relaxed":
+                    self._keep(data, head)
+                else:
+                    if head is not None and head.release not in segment.releases:
+                        self._write(segment, frame(head.payload, self._seed))
+                        segment.releases.add(head.release)
+                    self._write(segment, data)
+                    if self._fault is not None:
+                        self._resume()
+            except UnloggedError:
+                self._refused += entries
+                raise
+            self._entries += entries
+            ticket = self._committer().ticket(segment) if durability == "power" else None
+            if segment.size >= self._limits.segment_bytes:
+                self._rotate()
+            return ticket
+
+    def _write(self, segment: OpenSegment, data: bytes) -> None:
+        try:
+            segment.write(data)
+        except OSError as error:
+            raise self._refuse(error) from error
+        self._bytes += len(data)
+        self._written_at = time.monotonic()
+
+    def _open(self) -> OpenSegment:
+        now = time.monotonic()
+        if self._closed:
+            raise UnloggedError(self._closed)
+        if self._fault is not None and now - self._tried_at < self._limits.retry_seconds:
+            raise self._unlogged_error()
+        self._tried_at = now
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._segment = open_segment(self._names, self._header)
+        except OSError as error:
+            raise self._refuse(error) from error
+        return self._segment
+
+    def _refuse(self, error: OSError) -> UnloggedError:
+        """Give the segment up; a fresh one is tried a second later."""
+        self._tried_at = time.monotonic()
+        self._rotate()
+        if self._fault is None:
+            self._failed_at = self._tried_at
+            logger.error("the log of %s cannot be written: %s", self.system, error.strerror)
+        self._fault = f"{error.strerror} ({self.folder})"
+        return self._unlogged_error()
+
+    def _unlogged_error(self) -> UnloggedError:
+        return UnloggedError(
+            f"the log of {self.system} cannot be written: {self._fault}",
+            hint="make room on the disk or mend it; the log is tried again every second",
+        )
+
+    def _resume(self) -> None:
+        logger.warning("the log of %s is written again", self.system)
+        self._fault = None
+        self._try(self._count)
+
+    def _rotate(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            if self._commit is not None:
+                self._commit.settle(segment)
+            segment.close()
+
+    def _committer(self) -> GroupCommit:
+        if self._commit is None:
+            self._commit = GroupCommit(self._lock, self._deliver, self._unsynced)
+        return self._commit
+
+    def _unsynced(self, segment: OpenSegment, error: OSError) -> None:
+        if self._segment is segment:
+            self._refuse(error)
+
+    def _keep(self, data: bytes, head: Head | None) -> None:
+        if self._fault is not None:  # what waits goes first: the buffer does not grow while the disk refuses
+            self._flush()
+            self._resume()
+        self._buffer.add(data, head)
+        if self._buffer.size >= self._limits.buffer_bytes:
+            self._try(self._flush)
+
+    def _flush(self) -> None:
+        """Write what is kept back; if the disk refuses it is kept until it can be."""
+        buffer = self._buffer
+        if not buffer.frames:
+            return
+        segment = self._segment or self._open()
+        new = buffer.heads(segment.releases)
+        self._write(segment, b"".join([*(frame(head.payload, self._seed) for head in new), *buffer.frames]))
+        segment.releases.update(head.release for head in new)
+        buffer.clear()
+
+    def unlogged(self, reason: Reason, requests: int, rows: int) -> None:
+        """Count requests that were answered and are not logged; the log will say so."""
+        with self._lock:
+            waiting = self._unlogged.add(reason, requests, rows)
+            if waiting >= self._limits.count_requests and self._fault is None:
+                self._try(self._count)
+
+    def _count(self) -> None:
+        """Write how many requests are not logged."""
+        self._counted_at = time.monotonic()
+        entries = self._unlogged.entries(self._clock() // 1000)
+        if entries:
+            frames = [frame(msgspec.msgpack.encode(entry), self._seed) for entry in entries]
+            self._write(self._segment or self._open(), b"".join(frames))
+            self._unlogged.clear()
+
+    def _try(self, write: Callable[[], object]) -> None:
+        """Write what waits, if the disk lets us; if not, it still waits, and ``fault`` is set."""
+        with suppress(UnloggedError):
+            write()
+
+    def adopt(self) -> None:
+        """Close the segments that dead processes left in the folder."""
+        try:
+            recover(self.folder)
+        except StorageError as error:
+            logger.error("%s", error.message)
+
+    def tick(self) -> None:
+        """What time brings: flush, write counts, close an old segment, try a disk that has refused."""
+        with self._lock:
+            if self._closed:
+                return
+            now = time.monotonic()
+            if self._fault is not None:
+                if now - self._tried_at < self._limits.retry_seconds:
+                    return
+                self._try(self._probe)
+            self._try(self._flush)
+            if now - self._counted_at >= self._limits.count_seconds:
+                self._try(self._count)
+            self._inspect(now)
+
+    def _inspect(self, now: float) -> None:
+        segment, limits = self._segment, self._limits
+        if segment is None:
+            return
+        if segment.is_lost:
+            logger.error("a segment of %s was removed while it was written (%s)", self.system, self.folder)
+            self._rotate()
+        elif segment.size >= limits.segment_bytes or now - segment.opened >= limits.segment_seconds:
+            self._rotate()
+
+    def _probe(self) -> None:
+        self._segment or self._open()  # its header is written
+        self._resume()
+
+    def state(self) -> LogState:
+        """How it fares."""
+        with self._lock:
+            now = time.monotonic()
+            since = [self._buffer.since] if self._buffer.frames else []
+            since += [self._failed_at] if self._fault is not None else []
+            since += self._commit.waiting_since() if self._commit is not None else []
+            return LogState(
+                system=self.system,
+                entries=self._entries,
+                bytes=self._bytes,
+                refused=self._refused,
+                unlogged=dict(self._unlogged.total),
+                lag_seconds=now - min(since, default=now),
+                since_write_seconds=None if self._written_at is None else now - self._written_at,
+                fault=self._fault,
+            )
+
+    def close(self) -> None:
+        """Write what waits and close the segment; appending afterwards is refused."""
+        with self._lock:
+            self._tried_at = float("-inf")  # a last attempt, however short ago the one before
+            self._try(self._flush)
+            lost = len(self._buffer.frames)
+            if lost:
+                self._unlogged.add("failed", lost, lost)
+                self._tried_at = float("-inf")
+            self._try(self._count)  # is small, and may find room where they do not
+            self._rotate()
+            self._closed = f"the log of {self.system} is closed"
+        if lost:
+            logger.error("%d entries of %s were answered and could not be logged", lost, self.system)
+        if self._commit is not None:
+            self._commit.stop()
+
+    def leave(self) -> None:
+        """In a forked child: let the parent's file go, so that its lock ends with the parent."""
+        self._lock = threading.Lock()
+        self._closed = f"the log of {self.system} was opened before this process was forked: open its own"
+        segment, self._segment, self._commit = self._segment, None, None
+        self._buffer.clear()
+        if segment is not None:
+            segment.abandon()
