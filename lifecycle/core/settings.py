@@ -6,6 +6,7 @@ import getpass
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="MLflow UI")
     prefect_port: int = Field(4200, description="Prefect UI and API")
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
+    log_format: Literal["text", "json"] | None = Field(
+        None, description="How the servers log; unset: text on a terminal, JSON elsewhere"
+    )
 
     @field_validator("project", mode="after")
     @classmethod
