@@ -17,6 +17,7 @@ _CONTROLS: dict[str, Control] = {
     "datetime": "datetime-local",
     "boolean": "checkbox",
 }
+_ACRONYMS = {"ape", "auc", "id", "mae", "mape", "mse", "rmse"}
 _UNITS = {"ft2": "ft²", "m2": "m²", "km2": "km²", "ft3": "ft³", "m3": "m³"}
 
 
@@ -71,6 +72,18 @@ def form_fields(schema: RecordSchema) -> tuple[FormField, ...]:
     return tuple(_form_field(spec, example[spec.name]) for spec in specs)
 
 
+def in_words(name: str) -> str:
+    """A name of the code, for people.
+
+    Example:
+        >>> [in_words(name) for name in ("living_area", "x", "median_ape")]
+        ['Living area', 'X', 'Median APE']
+    """
+    words = [word.upper() if word in _ACRONYMS else word for word in name.split("_") if word]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:] if text else name
+
+
 def _form_field(spec: FieldSpec, value: Any) -> FormField:
     control = _CONTROLS[spec.kind]
     if spec.choices or (spec.kind == "boolean" and spec.optional):
@@ -79,7 +92,7 @@ def _form_field(spec: FieldSpec, value: Any) -> FormField:
     value = _as_json(spec, value)
     return FormField(
         name=spec.name,
-        label=spec.name.replace("_", " ").strip().capitalize() or spec.name,
+        label=in_words(spec.name),
         kind=spec.kind,
         control=control,
         required=not spec.optional,
@@ -151,4 +164,6 @@ def _bounds(spec: FieldSpec) -> str:
 
 
 def _spoken(number: float) -> str:
-    return f"{int(number):,}" if float(number).is_integer() and abs(number) < 1e15 else f"{number:,}"
+    """A number for people; thousands apart only where there are many digits, so that a year reads as one."""
+    plain = _plain(number)
+    return f"{int(plain):,}" if abs(number) >= 10_000 and plain.lstrip("-").isdigit() else plain

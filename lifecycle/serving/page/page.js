@@ -99,8 +99,8 @@
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
-    pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Paused" : "Pause";
+    pause.classList.toggle("paused", paused);
+    pause.textContent = paused ? "Resume" : "Pause";
     if (!paused) refresh();
   });
   document.addEventListener("visibilitychange", refresh);

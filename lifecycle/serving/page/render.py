@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 
+from lifecycle.serving.page.form import in_words
 from lifecycle.serving.page.view import SHORT, LiveView, PageView, revision, shown, status
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(shown=shown, short=_short, mark=_mark, path=_path, curl=_curl)
+    environment.globals.update(
+        shown=shown, short=_short, mark=_mark, path=_path, curl=_curl, decided=_decided, in_words=in_words
+    )
     return environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8"))
 
 
@@ -102,6 +105,12 @@ def _source(text: str) -> str:
 
 def _short(digest: str) -> str:
     return digest[:SHORT]
+
+
+def _decided(decision: str) -> str:
+    return {"promote": "Promoted", "rollback": "Rolled back"}.get(
+        decision, decision.replace("-", " ").capitalize()
+    )
 
 
 def _mark(name: str) -> str:
