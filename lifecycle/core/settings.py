@@ -6,6 +6,7 @@ import getpass
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +34,9 @@ class Settings(BaseSettings):
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
+    log_format: Literal["text", "json"] | None = Field(
+        None, description="How the servers log; unset: text on a terminal, JSON elsewhere"
+    )
 
     @field_validator("project", mode="after")
     @classmethod
