@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, description="Prefect UI and API")
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
 
+    estimator_workers: int | None = Field(
+        None, gt=0, description="Processes per release that scikit-learn itself serves (default: one a core)"
+    )
+
     @field_validator("project", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
