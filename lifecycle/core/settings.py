@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         None, description="How the servers log; unset: text on a terminal, JSON elsewhere"
     )
 
+    estimator_workers: int | None = Field(
+        None, gt=0, description="Processes per release that scikit-learn itself serves (default: one a core)"
+    )
+
     @field_validator("project", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

@@ -64,6 +64,10 @@ class SystemPage(BaseModel):
     schema_digest: str
     label: str
     label_unit: str
+    engine: Literal["onnx", "skops"] = Field(
+        description="What answers: ONNX in the serving process, or scikit-learn itself in processes beside it"
+    )
+    engine_reason: str | None = Field(None, description="Why it is not ONNX")
     metrics: dict[str, float] = Field(description="On the release's own test window")
     lineage: Lineage
     waiting: Waiting | None = Field(None, description="A newer release that is not served, and why")
@@ -130,6 +134,8 @@ def system_page(standing: Standing) -> SystemPage:
         schema_digest=current.schema.digest,
         label=label.name,
         label_unit=label.unit,
+        engine=manifest.engine,
+        engine_reason=manifest.engine_reason or None,
         metrics=manifest.metrics,
         lineage=manifest.lineage,
         waiting=_waiting(standing),
