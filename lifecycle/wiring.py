@@ -147,6 +147,8 @@ def serve(settings: Settings, port: int) -> None:
         poll_seconds=settings.poll_seconds,
         keys=keys,
         origins=settings.origins,
+        log=settings.log,
+        mlflow=addresses(settings).get("mlflow", ""),
         load_engine=engine_loader(settings.project, settings.estimator_workers),
     )
     run_server(app, settings.host, port)

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
         return self.state / "releases"
 
     @property
+    def log(self) -> Path:
+        """The prediction log, one folder per system."""
+        return self.state / "log"
+
+    @property
     def key_file(self) -> Path:
         """The file of API keys; only hashes are in it."""
         return self.api_keys or self.keys / "api-keys.json"

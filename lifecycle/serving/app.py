@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -19,14 +20,20 @@ from lifecycle import __version__
 from lifecycle.core.ports import Ledger, ReleaseStore
 from lifecycle.core.suggest import nearest
 from lifecycle.serving import engine, problems, responses
+from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.asgi import AsgiLane
 from lifecycle.serving.desk import Desk
 from lifecycle.serving.keys import KeyRing
 from lifecycle.serving.lane import DESK
 from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine, Standing
+from lifecycle.serving.log.writer import PredictionLog
+from lifecycle.serving.metrics import Metrics, add_metrics
 from lifecycle.serving.openapi import ApiPage
+from lifecycle.serving.overview import facts_of, page_of
+from lifecycle.serving.page import add_page
 from lifecycle.serving.problems import ProblemError
 from lifecycle.serving.routes import Routes
+from lifecycle.serving.tracing import open_spans
 
 _DESCRIPTION = """\
 Predictions of every live system. Each answer names the release that made it; a promotion or rollback
@@ -41,6 +48,9 @@ def create_app(
     load_engine: LoadEngine = engine.load_engine,
     keys: KeyRing | None = None,
     origins: Collection[str] = (),
+    log: Path | None = None,
+    counters: Path | None = None,
+    mlflow: str = "",
 ) -> FastAPI:
     """Make the service; it follows the ledger while it runs.
 
@@ -51,14 +61,24 @@ def create_app(
         load_engine: Loads the model of a release folder.
         keys: Who may ask what; everybody everything, if None.
         origins: Origins of other sites whose pages may ask, such as ``https://example.org``.
+        log: Folder of the prediction log; None: nothing is logged.
+        mlflow: Address of MLflow's pages, for links; empty if there is none.
+        counters: Folder in which the workers of a service share their counters; None: there is one.
     """
     live = LiveReleases(ledger, store, load_engine, poll_seconds)
     keys = keys or KeyRing(None)
-    desk = Desk(Routes(live).find, keys)
+    metrics = Metrics(counters, facts=lambda: facts_of(live, desk, accounts))
+    accounts = Accounts(metrics)
+    desk = Desk(Routes(live, accounts).find, keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        desk.open(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if log is not None:
+            accounts.log = PredictionLog(log, deliver=loop.call_soon_threadsafe)
+        accounts.spans = open_spans()
+        metrics.start()
+        desk.open(loop)
         live.start()
         chores = asyncio.create_task(_every_second(keys.refresh))
         try:
@@ -67,6 +87,7 @@ def create_app(
             chores.cancel()
             live.stop()
             desk.close()
+            accounts.close()
 
     app = FastAPI(
         title="lifecycle",
@@ -80,6 +101,8 @@ def create_app(
     _add_pages(app, live)
     _add_health(app, live)
     _add_docs(app)
+    add_metrics(app, metrics)
+    add_page(app, lambda: page_of(live, accounts, mlflow))
     app.add_middleware(AsgiLane, desk=desk, origins=origins)
     if origins:
         app.add_middleware(

@@ -26,18 +26,27 @@ from lifecycle.serving.keys import Access, KeyRing
 from lifecycle.serving.limits import INLINE_BODY, MAX_BODY, MAX_IN_THREADS
 from lifecycle.serving.problems import ProblemError, unforeseen
 
-Send = Callable[[Reply], None]
+
+class Send(Protocol):
+    """Takes the reply to one request."""
+
+    def __call__(self, reply: Reply, /) -> None:
+        """Send it."""
+        ...
+
 
 _THREADS = 2
 SLICE_SECONDS = 0.002
 """How long requests are answered before the event loop looks at its sockets again."""
 
-MAX_REQUEST_ID = 128
-"""Longest request id that is given back to a client, bytes."""
-
 
 class Work(Protocol):
     """One request on its way through the desk."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether its answer takes microseconds; else it has a time to be answered in."""
+        ...
 
     def compute(self) -> None:
         """Read and work out the answer: pure, so that it may run in a thread."""
@@ -101,6 +110,16 @@ class Desk:
         self._pass_began: float | None = None
         self._queue: deque[tuple[Route, Request, Send]] = deque()
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def in_threads(self) -> int:
+        """Large requests that are being read or answered."""
+        return self._in_threads
+
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, on this event loop."""
         self._loop = loop
@@ -117,8 +136,8 @@ class Desk:
             request: Whole.
             send: Takes the reply.
         """
-        if request.header(b"x-request-id"):
-            send = _echoing(request, send)
+        if request_id := request.request_id:
+            send = _echoing(request_id.encode(), send)
         if self._queue or self._pass_seconds(request.arrived) > SLICE_SECONDS:
             self._queue.append((route, request, send))
         else:
@@ -129,11 +148,14 @@ class Desk:
         try:
             self._admit(route, request)
             work = route.begin(request)
-            if len(request.body) <= INLINE_BODY:
+            small = len(request.body) <= INLINE_BODY
+            if not (small and work.inline):
+                send = self._timed(route, work, send)
+            if small:
                 work.compute()
                 work.settle(send)
             else:
-                self._compute_in_thread(route, work, send)
+                self._compute_in_thread(work, send)
         except Exception as error:  # noqa: BLE001 - every request gets an answer, and no error shows a value
             send((work or route).refuse(as_problem(error)))
 
@@ -173,21 +195,30 @@ class Desk:
         if self._queue:
             self._pass_seconds(now)
 
-    def _compute_in_thread(self, route: Route, work: Work, send: Send) -> None:
+    def _timed(self, route: Route, work: Work, send: Send) -> Once:
+        """Send what comes first: the reply, or that it did not come in time."""
+        assert self._loop is not None
+        answer = Once(send)
+
+        def late() -> None:
+            if not answer.given:
+                problem = overloaded(f"it was not answered within {route.budget_s:g} s")
+                problem.reason = "late"
+                answer(work.refuse(problem))
+
+        answer.timer = self._loop.call_later(route.budget_s, late)
+        return answer
+
+    def _compute_in_thread(self, work: Work, send: Send) -> None:
         if self._in_threads >= MAX_IN_THREADS:
             raise overloaded("too many large requests are waiting")
         assert self._loop is not None
-        loop, answer = self._loop, OnlyOnce(send)
-
-        def late() -> None:
-            answer(work.refuse(overloaded(f"it was not answered within {route.budget_s:g} s")))
-
-        timer = loop.call_later(route.budget_s, late)
+        loop = self._loop
 
         def compute() -> None:
             fault: Exception | None = None
             try:
-                if not answer.given:
+                if wanted(send):
                     work.compute()
             except Exception as error:  # noqa: BLE001 - told below
                 fault = error
@@ -195,32 +226,39 @@ class Desk:
 
         def done(fault: Exception | None) -> None:
             self._in_threads -= 1
-            timer.cancel()
-            if answer.given:
+            if not wanted(send):
                 return
             try:
                 if fault:
                     raise fault
-                work.settle(answer)
+                work.settle(send)
             except Exception as error:  # noqa: BLE001 - as above
-                answer(work.refuse(as_problem(error)))
+                send(work.refuse(as_problem(error)))
 
         self._in_threads += 1
         self._threads.submit(compute)
 
 
-class OnlyOnce:
+class Once:
     """Passes the first reply on and drops what comes after it."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.given = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def __call__(self, reply: Reply) -> None:
         """Send this, if nothing was sent yet."""
         if not self.given:
             self.given = True
+            if self.timer is not None:
+                self.timer.cancel()
             self._send(reply)
+
+
+def wanted(send: Send) -> bool:
+    """Whether a reply is still waited for; one that comes too late is neither sent nor logged."""
+    return not (isinstance(send, Once) and send.given)
 
 
 def as_problem(error: Exception) -> ProblemError:
@@ -230,7 +268,9 @@ def as_problem(error: Exception) -> ProblemError:
 
 def overloaded(why: str) -> ProblemError:
     """Status 503 with the request to come again in a second."""
-    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}: try again in a second")
+    problem = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}: try again in a second")
+    problem.reason = "shed"
+    return problem
 
 
 def too_large() -> ProblemError:
@@ -240,12 +280,7 @@ def too_large() -> ProblemError:
     )
 
 
-def _echoing(request: Request, send: Send) -> Send:
-    """Give the client's request id back, if it is one that a header may hold."""
-    request_id = request.header(b"x-request-id")
-    if len(request_id) > MAX_REQUEST_ID or not request_id.isascii() or not request_id.decode().isprintable():
-        return send
-
+def _echoing(request_id: bytes, send: Send) -> Send:
     def echo(reply: Reply) -> None:
         reply.headers.append((b"x-request-id", request_id))
         send(reply)

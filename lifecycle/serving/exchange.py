@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lifecycle.serving.log.entries import Shape
     from lifecycle.serving.problems import ProblemError
 
+MAX_REQUEST_ID = 128
+"""Longest request id that is kept and given back, bytes."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -42,6 +45,15 @@ class Request:
         if self._named is None:
             self._named = dict(self.headers)
         return self._named.get(name, b"")
+
+    @property
+    def request_id(self) -> str:
+        """What the client calls this request in ``X-Request-ID``; empty if no header may hold it."""
+        given = self.header(b"x-request-id")
+        if not given or len(given) > MAX_REQUEST_ID or not given.isascii():
+            return ""
+        name = given.decode()
+        return name if name.isprintable() else ""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from lifecycle.core.suggest import nearest
 from lifecycle.serving.exchange import Reply
+from lifecycle.serving.metrics.counts import Reason
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
@@ -59,6 +60,8 @@ class ProblemError(Exception):
     def __init__(self, status: HTTPStatus, detail: str, **members: Any) -> None:
         super().__init__(detail)
         self.status = status
+        self.reason: Reason | None = None
+        """Why, for the counters, where the status alone does not tell."""
         self.problem = Problem(title=status.phrase, status=status, detail=detail, **members)
         self.headers = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
 

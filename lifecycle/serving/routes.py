@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Route
 from lifecycle.serving.exchange import Format
 from lifecycle.serving.formats.typed import TypedJson
@@ -19,10 +20,12 @@ class Routes:
 
     Args:
         live: What is live.
+        accounts: Keep what is answered.
     """
 
-    def __init__(self, live: LiveReleases) -> None:
+    def __init__(self, live: LiveReleases, accounts: Accounts) -> None:
         self._live = live
+        self._accounts = accounts
         self._known: dict[str, Route | None] = {}
         self._typed: Mapping[bytes, Format] = {b"application/json": TypedJson()}
 
@@ -39,6 +42,6 @@ class Routes:
     def _make(self, path: str) -> Route | None:
         match path.split("/")[1:]:
             case ["v1", system, "predict"] if system:
-                return PredictRoute(self._live, system, self._typed)
+                return PredictRoute(self._live, self._accounts, system, self._typed)
             case _:
                 return None

@@ -21,6 +21,7 @@ class Errand:
     """A route whose work does what a test says."""
 
     method = "POST"
+    inline = True
     access = "everybody"
     system = "homes"
 

@@ -353,7 +353,9 @@ def test_the_page_follows_a_switch_and_the_traffic_and_keeps_what_was_typed(page
     flip(folder_of(second) / "model.onnx")
     promote(ledger, second, version="2")
     browser.until("document.querySelector('.state.faulty')")
-    assert "model.onnx was changed" in browser.run("document.querySelector('[data-part] .note.bad').innerText")
+    assert "model.onnx was changed" in browser.run(
+        "document.querySelector('[data-part] .note.bad').innerText"
+    )
     flip(folder_of(second) / "model.onnx")
     browser.until("document.querySelector('.headline').innerText.startsWith('Version 2 has answered')")
     browser.until("document.querySelector('[data-shown=p50]').innerText === '0.85 ms'")

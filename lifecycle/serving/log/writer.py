@@ -169,6 +169,11 @@ class PredictionLog:
         """How each log fares."""
         return [stream.state() for stream in list(self._streams.values())]
 
+    def prediction_states(self) -> dict[str, LogState]:
+        """How the log of each system's predictions fares."""
+        streams = list(self._streams.items())
+        return {system: stream.state() for (system, kind), stream in streams if kind == PREDICTIONS}
+
     def close(self) -> None:
         """Write all that waits, settle every ticket and close the segments. Further entries are refused."""
         self._is_closed = True
