@@ -99,7 +99,7 @@ def create_app(
     )
     problems.install(app)
     _add_pages(app, live)
-    _add_health(app, live)
+    _add_health(app, live, accounts)
     _add_docs(app)
     add_metrics(app, metrics)
     add_page(app, lambda: page_of(live, accounts, mlflow))
@@ -135,7 +135,7 @@ def _add_pages(app: FastAPI, live: LiveReleases) -> None:
         return responses.system_page(_standing(live, system))
 
 
-def _add_health(app: FastAPI, live: LiveReleases) -> None:
+def _add_health(app: FastAPI, live: LiveReleases, accounts: Accounts) -> None:
     @app.get("/healthz", tags=["health"], summary="Whether the process lives")
     async def healthz() -> responses.Health:
         return responses.Health()
@@ -147,7 +147,7 @@ def _add_health(app: FastAPI, live: LiveReleases) -> None:
         responses={503: {"model": responses.Readiness, "description": "Not yet"}},
     )
     async def readyz(response: Response) -> responses.Readiness:
-        found = responses.readiness(live)
+        found = responses.readiness(live, accounts.log_states())
         response.status_code = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return found
 

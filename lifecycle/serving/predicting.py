@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ class Prediction:
 
     def answer(self, asked: Asked, values: NDArray[np.float64]) -> Reply:
         """Word the model's answers."""
-        if not np.isfinite(values).all():
+        if not (isfinite(values[0]) if len(values) == 1 else np.isfinite(values).all()):
             position = "" if asked.single else f" for instance {int(np.argmin(np.isfinite(values)))}"
             problem = ProblemError(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"the model has no finite answer{position}"

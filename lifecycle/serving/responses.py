@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lifecycle.core.values import Deployment, Lineage
 from lifecycle.serving.live import RELEASE_HEADER, LiveReleases, Standing
+from lifecycle.serving.log.terms import LogState
 
 
 class Answer(BaseModel):
@@ -93,6 +95,14 @@ class LedgerReadiness(BaseModel):
     fault: str | None = None
 
 
+class LogReadiness(BaseModel):
+    """Whether a system's predictions can be logged."""
+
+    ok: bool
+    fault: str | None = None
+    lag_seconds: float = Field(0.0, description="How long the oldest entry waits to be durable")
+
+
 class SystemReadiness(BaseModel):
     """How one system stands."""
 
@@ -101,6 +111,7 @@ class SystemReadiness(BaseModel):
     version: str | None = None
     listed: bool = Field(True, description="Whether the ledger still knows the system")
     waiting: Waiting | None = None
+    logging: LogReadiness | None = Field(None, description="None before the first prediction")
 
 
 class Readiness(BaseModel):
@@ -142,8 +153,13 @@ def system_page(standing: Standing) -> SystemPage:
     )
 
 
-def readiness(live: LiveReleases) -> Readiness:
-    """How everything stands."""
+def readiness(live: LiveReleases, logs: Mapping[str, LogState]) -> Readiness:
+    """How everything stands.
+
+    Args:
+        live: What is live.
+        logs: How the log of each system fares.
+    """
     return Readiness(
         ready=live.ready,
         ledger=LedgerReadiness(
@@ -151,11 +167,11 @@ def readiness(live: LiveReleases) -> Readiness:
             seconds_ago=live.ledger_age,
             fault=live.ledger_fault or None,
         ),
-        systems={name: _system_readiness(standing) for name, standing in live.standings.items()},
+        systems={name: _system_readiness(it, logs.get(name)) for name, it in live.standings.items()},
     )
 
 
-def _system_readiness(standing: Standing) -> SystemReadiness:
+def _system_readiness(standing: Standing, log: LogState | None) -> SystemReadiness:
     current = standing.current
     return SystemReadiness(
         ready=current is not None,
@@ -163,6 +179,7 @@ def _system_readiness(standing: Standing) -> SystemReadiness:
         version=current.deployment.version if current else None,
         listed=standing.listed,
         waiting=_waiting(standing),
+        logging=LogReadiness(ok=not log.fault, fault=log.fault, lag_seconds=log.lag_seconds) if log else None,
     )
 
 

@@ -121,6 +121,7 @@ class Releases:
         schema: RecordSchema = HOMES,
         task: str = "regression",
         threshold: float = 0.5,
+        **served: object,
     ) -> Release:
         model = write_model(self.folder / "model", constant, schema)
         window = Window(start=NOON, end=NOON + timedelta(days=30), rows=100)
@@ -143,6 +144,7 @@ class Releases:
             "metrics": {"mae": 12.5},
             "parity": Parity(rows=10, worst_relative=0.0, worst_row="h1", rtol=1e-4),
         }
+        facts |= served
         files = {name: model / name for name in ("model.onnx", "schema.json")}
         return write_release(files, facts, self.folder / "releases", self.signer)
 
