@@ -159,7 +159,7 @@ def test_or_it_is_answered_counted_and_alarmed_if_the_system_says_so(serve, tmp_
         full_disk.append(True)
         for _ in range(3):
             assert client.post(PREDICT, json=HOME).json()["prediction"] == ANSWER
-        told = 'lifecycle_log_unlogged_total{system="homes",reason="failed"} 3.0'
+        told = 'lifecycle_log_unlogged_total{reason="failed",system="homes"} 3.0'
         eventually(lambda: told in client.get("/metrics").text)
         full_disk.clear()
     unlogged = [entry for entry in logged(tmp_path) if isinstance(entry, UnloggedEntry)]
