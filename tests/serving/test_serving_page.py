@@ -15,6 +15,7 @@ import pytest
 
 from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.core.values import Lineage, Window
+from lifecycle.serving.app import create_app
 from lifecycle.serving.metrics.minute import Rates
 from lifecycle.serving.page import (
     LiveView,
@@ -28,7 +29,7 @@ from lifecycle.serving.page import (
 )
 from lifecycle.serving.page.form import form_fields
 from tests.serving.browser import Browser
-from tests.serving.conftest import ANSWER, HOME, HOMES, eventually, promote
+from tests.serving.conftest import ANSWER, HOME, HOMES, Service, eventually, promote
 from tests.serving.test_serving_store import flip, folder_of
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -268,12 +269,13 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(client, browser) -> Iterator[httpx.Client]:
+def page(ledger, store, browser) -> Iterator[httpx.Client]:
     """The service, and a browser that has seen nothing yet."""
     browser.said.clear()
     browser.size(1280, 900)
-    yield client
-    browser.ask("Page.navigate", url="about:blank")
+    with Service(create_app(ledger, store, poll_seconds=0.02)) as client:
+        yield client
+        browser.ask("Page.navigate", url="about:blank")
 
 
 def answers(client: httpx.Client) -> bool:
