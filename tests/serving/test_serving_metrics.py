@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from lifecycle.serving.metrics import Metrics, add_metrics
 from lifecycle.serving.metrics.counts import BOUNDS
 from lifecycle.serving.metrics.facts import Facts, ReleaseFact, SystemFact
 from lifecycle.serving.metrics.whole import IDLE
+from tests.serving.conftest import HOME, NOON, eventually, promote
+from tests.serving.test_serving_store import flip, folder_of
 
 DIGEST = "ab12" * 16
 KEY = {"system": "homes", "release": DIGEST[:12], "share": "champion"}
@@ -150,8 +153,6 @@ def test_prometheus_may_ask_for_openmetrics():
     async def ask(accept: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.get("/metrics", headers={"accept": accept})
-
-    import asyncio
 
     plain = asyncio.run(ask("*/*"))
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -366,3 +367,34 @@ def test_real_processes_share_their_counters_and_a_killed_one_is_not_forgotten(t
     opened.append(Metrics(tmp_path))
     assert value(opened[0], "lifecycle_requests_total", **KEY) == 1501
     assert len(opened[0].whole().workers) == 1
+
+
+def test_the_service_tells_what_it_answered_what_is_live_and_what_cannot_be_served(client, ledger, releases):
+    def found(name: str, **labels: str) -> float | None:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        matching = [each.value for each in samples if labels.items() <= each.labels.items()]
+        return sum(matching) if matching else None
+
+    good = releases.write()
+    promote(ledger, good, version="7")
+    eventually(lambda: found("lifecycle_release_info", system="homes", version="7"))
+    key = {"system": "homes", "release": good.digest[:12], "share": "champion"}
+    assert found("lifecycle_release_since_timestamp_seconds", **key) == NOON.timestamp()
+    assert client.post("/v1/homes/predict", json={"instances": [HOME, HOME]}).status_code == 200
+    assert client.post("/v1/homes/predict", json={}).status_code == 422
+    assert client.post("/v1/nothing-of-the-sort/predict", json=HOME).status_code == 404
+    assert found("lifecycle_requests_total", **key) == 2
+    assert found("lifecycle_rows_total", **key) == 2
+    assert found("lifecycle_latency_seconds_count", **key) == 1
+    assert found("lifecycle_errors_total", **key, code="422", reason="invalid") == 1
+    assert "nothing-of-the-sort" not in client.get("/metrics").text
+    assert found("lifecycle_errors_total", system="", code="404") == 1
+
+    bad = releases.write(5.0)
+    flip(folder_of(bad) / "model.onnx")
+    promote(ledger, bad, version="8")
+    eventually(lambda: found("lifecycle_release_faulty", system="homes"))
+    assert found("lifecycle_release_waiting", system="homes") == 1
+    assert found("lifecycle_release_info", **key, version="7") == 1
+    assert found("lifecycle_ledger_reachable") == 1

@@ -18,6 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from lifecycle.core.errors import ConfigError
 from lifecycle.serving.trace_context import TraceContext, read_trace_context
 from lifecycle.serving.tracing import GRACE_SECONDS, Spans, open_spans
+from tests.serving.conftest import eventually
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{PARENT}-01".encode()
@@ -205,6 +206,7 @@ def test_a_collector_that_is_gone_holds_up_nothing(monkeypatch, caplog):
         spans.begin(None, "GET", "/", time.perf_counter()).end(200)
     spans.stop()
     assert spans.begin(None, "GET", "/", time.perf_counter()).trace_id
+    eventually(lambda: all(thread.name != "send-last-spans" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ class Metrics:
 
     def _publish(self) -> Published:
         """Write what this worker counted, and return exactly that."""
+        facts = self.facts()  # first: whoever tells them may count on the way
         counts = list(self._counts.values())
         self._mark_changed(counts)
         now = time.monotonic()
@@ -157,7 +158,7 @@ class Metrics:
                 at=now,
                 totals=Totals(counts, list(self._logs.values()), list(self._switches.values())),
                 minute=self._window.last(now, counts),
-                facts=self.facts(),
+                facts=facts,
                 process=process_fact(self._started),
             )
         )

@@ -36,12 +36,13 @@
 
   function draw(svg, line) {
     const top = Math.max(...line);
-    svg.hidden = line.length < 2 || top === 0;
-    if (svg.hidden) return;
-    const left = 300 - (300 / (POINTS - 1)) * (line.length - 1);
-    const points = line.map((rate, i) => `${(left + (300 / (POINTS - 1)) * i).toFixed(1)},${(38 - 34 * (rate / top)).toFixed(1)}`);
+    const empty = line.length < 2 || top === 0;
+    svg.toggleAttribute("hidden", empty); // an SVG element has no property of that name
+    if (empty) return;
+    const step = 300 / (line.length - 1);
+    const points = line.map((rate, i) => `${(step * i).toFixed(1)},${(38 - 34 * (rate / top)).toFixed(1)}`);
     svg.querySelector(".line").setAttribute("points", points.join(" "));
-    svg.querySelector(".area").setAttribute("points", [`${left.toFixed(1)},40`, ...points, "300,40"].join(" "));
+    svg.querySelector(".area").setAttribute("points", ["0,40", ...points, "300,40"].join(" "));
   }
 
   // ---- More than numbers changed: the page is read anew, a form in use is kept

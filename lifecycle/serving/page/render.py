@@ -15,7 +15,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 
 from lifecycle.serving.page.form import in_words
-from lifecycle.serving.page.view import SHORT, LiveView, PageView, revision, shown, status
+from lifecycle.serving.page.view import SHORT, LiveView, PageView, revision, shown, status, words_of_figure
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -93,7 +93,14 @@ def _template() -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        shown=shown, short=_short, mark=_mark, path=_path, curl=_curl, decided=_decided, in_words=in_words
+        shown=shown,
+        short=_short,
+        mark=_mark,
+        path=_path,
+        curl=_curl,
+        decided=_decided,
+        in_words=in_words,
+        in_figures=words_of_figure,
     )
     return environment.from_string((_HERE / "page.html.jinja").read_text(encoding="utf-8"))
 

@@ -266,6 +266,16 @@ def words_of_latency(seconds: float | None) -> str:
     return f"{ms:.2f} ms" if ms < 10 else f"{ms:,.{1 if ms < 100 else 0}f} ms"
 
 
+def words_of_figure(value: float) -> str:
+    """A metric, in four digits or more.
+
+    Example:
+        >>> [words_of_figure(value) for value in (0.11912, 9.5, 12_284.3)]
+        ['0.1191', '9.5', '12,284']
+    """
+    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
 def words_of_share(share: float) -> str:
     """A share, in percent; what is more than none never reads as none.
 
