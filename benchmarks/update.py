@@ -12,7 +12,7 @@ from benchmarks.project import Flow
 LEFT_OUT = {
     "fit": "fitting",
     "to_onnx": "conversion",
-    "check_parity": "parity",
+    "compare": "parity",
     "ServerProbe.measure": "the requirement measurements",
 }
 

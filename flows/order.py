@@ -47,7 +47,8 @@ def _ingested(snapshot: Snapshot) -> str:
 
 
 def _evaluated(evaluation: Evaluation) -> str:
-    return f"{sum(gate.ok for gate in evaluation.gates)} of {len(evaluation.gates)} gates kept"
+    kept = f"{sum(gate.ok for gate in evaluation.gates)} of {len(evaluation.gates)} gates kept"
+    return f"{kept}\n{evaluation.surprise}" if evaluation.surprise else kept
 
 
 def _registered(version: ModelVersion) -> str:

@@ -84,7 +84,7 @@ def _load_pyfunc(path: str) -> ReleaseModel:
         IntegrityError: It is not the release that was registered, or not signed by a trusted key.
     """
     from lifecycle.records.signing import Ed25519Signer
-    from lifecycle.serving.engine import load_engine
+    from lifecycle.wiring import open_engine
 
     folder = Path(path)
     try:
@@ -93,8 +93,9 @@ def _load_pyfunc(path: str) -> ReleaseModel:
         raise IntegrityError(
             "the version's MLmodel file does not name its release", hint="register the release again"
         ) from None
-    verify_release(folder, str(digest), Ed25519Signer(Settings().keys))
-    return ReleaseModel(read_schema(folder), load_engine(folder))
+    settings = Settings()
+    verify_release(folder, str(digest), Ed25519Signer(settings.keys))
+    return ReleaseModel(read_schema(folder), open_engine(folder, settings.project))
 
 
 def _values(spec: FieldSpec, column: Column) -> list[Any]:

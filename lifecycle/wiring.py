@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from lifecycle.core.settings import Settings
 if TYPE_CHECKING:
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
     from lifecycle.data.workspace import GitDvcWorkspace
+    from lifecycle.serving.keys import KeyFile
     from lifecycle.steps.loop import Loop
     from lifecycle.steps.reproduce import Proof
 
@@ -29,27 +32,27 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
     """
-    from lifecycle.serving.engine import load_engine
     from lifecycle.serving.probe import ServerProbe
     from lifecycle.steps.loop import Loop
 
     load_params(settings.project).system(system)  # a wrong name is told before anything is opened
     clock = SystemClock()
     signer = open_signer(settings)
+    workspace = open_workspace(settings, system)
     return Loop(
         name=system,
         as_of=as_of or clock.now(),
         actor=settings.actor,
         reports=settings.state / "reports",
         releases=settings.releases,
-        workspace=open_workspace(settings, system),
+        workspace=workspace,
         registry=open_registry(settings),
         ledger=open_ledger(settings),
         store=open_store(settings),
         signer=signer,
-        probe=ServerProbe(settings),
+        probe=ServerProbe(settings, estimator_command(settings.project)),
         clock=clock,
-        load_engine=load_engine,
+        load_engine=lambda folder: open_engine(folder, workspace.root),
     )
 
 
@@ -88,11 +91,30 @@ def open_workspace(settings: Settings, system: str) -> GitDvcWorkspace:
     return GitDvcWorkspace(settings, system)
 
 
-def open_engine(folder: Path) -> Engine:
-    """The model in a folder that holds ``model.onnx`` and ``schema.json``."""
+def open_engine(folder: Path, root: Path, workers: int | None = 1) -> Engine:
+    """The model of a folder: a release, or what training left.
+
+    Args:
+        folder: Holds the model and ``schema.json``.
+        root: The project whose code a scikit-learn estimator may need.
+        workers: Processes that run such an estimator; one a core, if None.
+    """
     from lifecycle.serving.engine import load_engine
 
-    return load_engine(folder)
+    return load_engine(folder, estimator=estimator_command(root), workers=workers)
+
+
+def engine_loader(root: Path, workers: int | None = 1) -> Callable[[Path], Engine]:
+    """`open_engine` for the code of one project."""
+    return lambda folder: open_engine(folder, root, workers)
+
+
+def estimator_command(root: Path) -> tuple[str, ...]:
+    """Runs a scikit-learn estimator in a process of its own; a folder and a descriptor are appended.
+
+    ``-P`` keeps the current folder off the import path; the project's comes first.
+    """
+    return (sys.executable, "-P", "-m", "lifecycle.training.estimator_server", "--root", str(root))
 
 
 def run_stage(root: Path, stage: str, system: str) -> None:
@@ -102,18 +124,39 @@ def run_stage(root: Path, stage: str, system: str) -> None:
     if stage == "split":
         stages.run_split(root, system)
     elif stage == "train":
-        stages.run_train(root, system, open_engine)
+        stages.run_train(root, system, engine_loader(root))
     else:
-        stages.run_evaluate(root, system, open_engine)
+        stages.run_evaluate(root, system, engine_loader(root))
 
 
 def serve(settings: Settings, port: int) -> None:
-    """Run the prediction service until it is told to stop."""
+    """Run the prediction service until it is told to stop.
+
+    Raises:
+        ConfigError: It would listen to other machines without API keys.
+    """
     from lifecycle.serving.app import create_app
+    from lifecycle.serving.keys import KeyRing, require_keys
     from lifecycle.serving.server import run_server
 
-    app = create_app(open_ledger(settings), open_store(settings), poll_seconds=settings.poll_seconds)
+    keys = KeyRing(settings.key_file)
+    require_keys(keys, settings.host)
+    app = create_app(
+        open_ledger(settings),
+        open_store(settings),
+        poll_seconds=settings.poll_seconds,
+        keys=keys,
+        origins=settings.origins,
+        load_engine=engine_loader(settings.project, settings.estimator_workers),
+    )
     run_server(app, settings.host, port)
+
+
+def open_keys(settings: Settings) -> KeyFile:
+    """The API keys of this project."""
+    from lifecycle.serving.keys import KeyFile
+
+    return KeyFile(settings.key_file)
 
 
 def reproduce(settings: Settings, system: str, version: str) -> Proof:
@@ -133,7 +176,7 @@ def reproduce(settings: Settings, system: str, version: str) -> Proof:
     manifest = verify_release(release, deployment.release.digest, open_signer(settings))
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=_made(settings.state / "tmp")) as folder:
         project = retrain(settings, system, manifest.lineage.commit, Path(folder) / "project")
-        return prove(deployment, manifest, release, project, open_engine)
+        return prove(deployment, manifest, release, project, engine_loader(project))
 
 
 def addresses(settings: Settings) -> dict[str, str]:

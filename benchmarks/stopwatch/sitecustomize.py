@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 TIMED = {
-    "lifecycle.training.fit": ("fit", "to_onnx", "check_parity"),
+    "lifecycle.training.choice": ("to_onnx", "compare"),
+    "lifecycle.training.fit": ("fit",),
     "lifecycle.serving.probe": ("ServerProbe.measure",),
     "lifecycle.data.ingest": ("ingest",),
     "lifecycle.data.dvc": ("Dvc.add", "Dvc.push"),

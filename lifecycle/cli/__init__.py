@@ -7,6 +7,7 @@ whatever takes a decision or a library stands elsewhere and is imported when the
 
 from lifecycle.cli.base import main
 from lifecycle.cli.flow_verbs import first_deployment, rollback, update
+from lifecycle.cli.key_verbs import keys
 from lifecycle.cli.look_verbs import doctor, history, reproduce
 from lifecycle.cli.project_verbs import data, init, stage
 from lifecycle.cli.server_verbs import down, serve, status, up
@@ -14,7 +15,7 @@ from lifecycle.cli.server_verbs import down, serve, status, up
 __all__ = ["main"]
 
 _LOOP = (init, first_deployment, update, rollback, history, reproduce, data, stage)
-_SERVERS = (up, status, down, serve, doctor)
+_SERVERS = (up, status, down, serve, keys, doctor)
 
 for verb in (*_LOOP, *_SERVERS):
     main.add_command(verb)

@@ -3,6 +3,7 @@
     LifecycleError
     ├── TerminalError               trying again cannot help: somebody has to act
     │   ├── ConfigError             params.yaml, settings or the command line are wrong
+    │   │   └── ConversionError     the model has no ONNX form
     │   ├── DeclarationError        a Record or System is declared wrongly
     │   ├── SensitiveFieldError     a record type would put a sensitive field on disk in clear
     │   ├── SourceError             a source cannot be read, or is not of the declared shape
@@ -14,6 +15,7 @@
     │   └── StageError              a training stage failed
     └── TransientError              the same call may succeed later
         ├── BusyError               another flow holds the system
+        ├── OverloadedError         more is asked than can be answered in time
         └── UnavailableError        a server does not answer
 
 A message says what happened and with which values; ``hint`` says what to do next. Neither ever holds
@@ -57,6 +59,10 @@ class ConfigError(TerminalError):
     """The configuration or the command line is wrong."""
 
     exit_code = 2
+
+
+class ConversionError(ConfigError):
+    """The model, or a part of it, has no ONNX form."""
 
 
 class DeclarationError(TerminalError):
@@ -121,6 +127,10 @@ class TransientError(LifecycleError):
 
 class BusyError(TransientError):
     """Another flow holds the system."""
+
+
+class OverloadedError(TransientError):
+    """More is asked than can be answered in time."""
 
 
 class UnavailableError(TransientError):

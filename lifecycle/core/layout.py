@@ -11,8 +11,8 @@ class Layout:
     """The paths of one system, relative to a project's root.
 
     Example:
-        >>> Layout(Path("."), "house-prices").onnx.as_posix()
-        'artifacts/house-prices/model/model.onnx'
+        >>> Layout(Path("."), "house-prices").model.as_posix()
+        'artifacts/house-prices/model'
     """
 
     root: Path
@@ -45,13 +45,8 @@ class Layout:
 
     @property
     def model(self) -> Path:
-        """Stage ``train``: the files of a release, and ``training.json``."""
+        """Stage ``train``: the files of a release, ``engine.json`` and ``training.json``."""
         return self.artifacts / "model"
-
-    @property
-    def onnx(self) -> Path:
-        """The model for serving."""
-        return self.model / "model.onnx"
 
     @property
     def evaluation(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -50,8 +50,29 @@ class Signer(Protocol):
 class Engine(Protocol):
     """A loaded model."""
 
+    @property
+    def inline(self) -> bool:
+        """Whether an answer takes microseconds: an event loop may then wait for it."""
+        ...
+
     def predict(self, tensors: Tensors) -> NDArray[np.float64]:
         """One answer per row: the value (regression) or the probability of 1 (classification)."""
+        ...
+
+    def submit(self, tensors: Tensors, done: Callable[[NDArray[np.float64] | Exception], None]) -> None:
+        """Ask without waiting: ``done`` is called once, on the thread of the event loop that asks.
+
+        Args:
+            tensors: The packed inputs.
+            done: Takes the answers, or why there are none. An engine that is ``inline`` calls it at once.
+
+        Raises:
+            OverloadedError: Too much waits already; nothing was taken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the model holds, once all that was asked is answered; it is not asked again."""
         ...
 
 

@@ -28,6 +28,10 @@ _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 _TYPES: dict[Kind, type] = {kind: type_ for type_, kind in _KINDS.items()}
 
 
+MAX_TEXT = 10_000
+"""Longest text of a request, characters, where the record sets no shorter limit."""
+
+
 class Record(BaseModel):
     """Base of a user's record: annotate each field with its role and constraints.
 
@@ -84,6 +88,7 @@ class FieldSpec(BaseModel):
             limits |= {name: getattr(self, name) for name in ("ge", "gt", "le", "lt")}
         if self.kind == "text" and not self.choices:
             limits |= {n: getattr(self, n) for n in ("min_length", "max_length", "pattern")}
+            limits["max_length"] = self.max_length or MAX_TEXT
         if self.kind == "number":
             limits["allow_inf_nan"] = False
         text = f"{self.description} [{self.unit}]".strip() if self.unit else self.description

@@ -14,20 +14,24 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from lifecycle.core.errors import IntegrityError
 from lifecycle.core.params import ServingParams
 from lifecycle.core.ports import Signer
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.values import Lineage, Parity, Release, Value
+from lifecycle.core.values import EngineChoice, Lineage, Parity, Release, Value
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 MODEL = "model.onnx"
 SKOPS = "model.skops"
+ROW_BY_ROW = "lifecycle.row_by_row"
+"""Metadata of an ONNX model: ``yes`` if its graph cannot answer a row otherwise beside other rows."""
 SCHEMA = "schema.json"
 REFERENCE = "reference.json"
+ENGINE = "engine.json"
+"""Of a model folder, beside the files of the release that is made of it: the ``EngineChoice``."""
 _HINT = "do not serve it; fetch the release again, or roll back to one that verifies"
 
 
@@ -49,9 +53,11 @@ class Manifest(Value):
         files: Every other file of the folder.
         lineage: Where it comes from.
         metrics: The candidate's metrics on its test window.
-        parity: Of the ONNX model against the estimator.
+        parity: Of the ONNX model against the estimator; None where the estimator itself answers.
         engine: What runs the model: ``onnx``, or ``skops`` for the scikit-learn estimator.
         engine_reason: Why it is not ONNX; empty if it is.
+        trusted_types: Full names of the user's own types that may be built from ``model.skops``. They stand
+            here because the signature covers them; the file itself is never asked what to trust.
         serving: How it is served.
         logging: Which predictions are logged.
         logging_share: Share of requests logged where ``logging`` is ``sampled``.
@@ -59,17 +65,34 @@ class Manifest(Value):
 
     format: Literal[1] = 1
     system: str
-    task: str
+    task: Literal["regression", "classification"]
     threshold: float
     files: dict[str, FileEntry]
     lineage: Lineage
     metrics: dict[str, float]
-    parity: Parity
+    parity: Parity | None
     engine: Literal["onnx", "skops"] = "onnx"
     engine_reason: str = ""
+    trusted_types: tuple[str, ...] = ()
     serving: ServingParams = ServingParams()
     logging: Literal["all", "sampled", "none"] = "all"
     logging_share: float = 0.1
+
+    @model_validator(mode="after")
+    def _accounted_for(self) -> Manifest:
+        _ = self.choice  # which checks itself
+        return self
+
+    @property
+    def choice(self) -> EngineChoice:
+        """What runs the model, and why."""
+        return EngineChoice(
+            task=self.task,
+            engine=self.engine,
+            reason=self.engine_reason,
+            parity=self.parity,
+            trusted_types=self.trusted_types,
+        )
 
 
 def write_release(files: dict[str, Path], facts: dict[str, object], home: Path, signer: Signer) -> Release:
@@ -150,6 +173,27 @@ def verify_release(folder: Path, digest: str, signer: Signer) -> Manifest:
 def read_schema(folder: Path) -> RecordSchema:
     """The record schema inside a (verified) release folder."""
     return RecordSchema.model_validate_json((folder / SCHEMA).read_bytes())
+
+
+def read_engine(folder: Path) -> EngineChoice | None:
+    """What runs the model of a (verified) release, or of a model folder as training leaves it.
+
+    Returns:
+        The choice; None in a folder where training has not made it yet.
+
+    Raises:
+        IntegrityError: It is of another format.
+    """
+    try:
+        if (folder / MANIFEST).exists():
+            return Manifest.model_validate_json((folder / MANIFEST).read_bytes()).choice
+        if (folder / ENGINE).exists():
+            return EngineChoice.model_validate_json((folder / ENGINE).read_bytes())
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{folder.name[:12]} does not say what runs its model: the format is another", hint=_HINT
+        ) from error
+    return None
 
 
 def file_entry(path: Path) -> FileEntry:

@@ -6,6 +6,7 @@ import getpass
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,7 +31,16 @@ class Settings(BaseSettings):
     serving_port: int = Field(8000, description="Prediction service")
     mlflow_port: int = Field(5000, description="MLflow UI")
     prefect_port: int = Field(4200, description="Prefect UI and API")
+    api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
+    cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
+    log_format: Literal["text", "json"] | None = Field(
+        None, description="How the servers log; unset: text on a terminal, JSON elsewhere"
+    )
+
+    estimator_workers: int | None = Field(
+        None, gt=0, description="Processes per release that scikit-learn itself serves (default: one a core)"
+    )
 
     @field_validator("project", mode="after")
     @classmethod
@@ -66,6 +76,16 @@ class Settings(BaseSettings):
     def releases(self) -> Path:
         """The digest-keyed cache of verified releases."""
         return self.state / "releases"
+
+    @property
+    def key_file(self) -> Path:
+        """The file of API keys; only hashes are in it."""
+        return self.api_keys or self.keys / "api-keys.json"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins of other sites whose pages may ask the endpoint."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def keys(self) -> Path:

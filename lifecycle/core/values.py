@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Value(BaseModel):
@@ -127,6 +127,32 @@ class Parity(Value):
     def ok(self) -> bool:
         """Whether the bound holds on every row."""
         return self.worst_relative <= self.rtol and self.decisions_differ == 0
+
+
+class EngineChoice(Value):
+    """What runs a trained model, and why.
+
+    Attributes:
+        task: ``regression`` or ``classification``.
+        engine: ``onnx``, or ``skops`` for the scikit-learn estimator itself.
+        reason: Why it is not ONNX, in a sentence; empty if it is.
+        parity: Of the ONNX model against the estimator; None where the estimator itself answers.
+        trusted_types: Full names of the user's own types that may be built from ``model.skops``.
+    """
+
+    task: Literal["regression", "classification"]
+    engine: Literal["onnx", "skops"]
+    reason: str = ""
+    parity: Parity | None = None
+    trusted_types: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _accounted_for(self) -> EngineChoice:
+        if self.engine == "onnx" and (self.parity is None or self.reason):
+            raise ValueError("an ONNX model carries its parity, and needs no reason")
+        if self.engine == "skops" and (self.parity is not None or not self.reason):
+            raise ValueError("a model that scikit-learn serves carries the reason, and no parity with ONNX")
+        return self
 
 
 class TrainingRun(Value):
@@ -278,6 +304,8 @@ class Evaluation(Value):
         comparisons: With the champion (update) or the naive baselines (first deployment).
         gates: Every gate, kept or not.
         measurements: Of the serving process; None for a batch system.
+        engine: What runs the candidate: ``onnx``, or ``skops`` for the scikit-learn estimator itself.
+        engine_reason: Why it is not ONNX; empty if it is.
         report: Path of the HTML report.
     """
 
@@ -288,7 +316,19 @@ class Evaluation(Value):
     comparisons: tuple[Comparison, ...]
     gates: tuple[GateResult, ...]
     measurements: Measurements | None = None
+    engine: Literal["onnx", "skops"] = "onnx"
+    engine_reason: str = ""
     report: str = ""
+
+    @property
+    def surprise(self) -> str:
+        """What people should know of the engine, in a sentence; empty for ONNX."""
+        if self.engine == "onnx":
+            return ""
+        return (
+            "scikit-learn itself serves this model, in processes of its own, which costs latency and memory: "
+            f"{self.engine_reason}"
+        )
 
     @property
     def passed(self) -> bool:

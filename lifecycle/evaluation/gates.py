@@ -13,7 +13,7 @@ from typing import Literal
 from lifecycle.core.params import GateParams, SystemParams
 from lifecycle.core.requirements import Requirements
 from lifecycle.core.suggest import nearest
-from lifecycle.core.values import Comparison, GateResult, Measurements, Parity, Verdict
+from lifecycle.core.values import Comparison, EngineChoice, GateResult, Measurements, Verdict
 from lifecycle.evaluation.metrics import REGISTRY
 from lifecycle.evaluation.wording import (
     amount,
@@ -35,7 +35,7 @@ def judge(
     first: bool,
     comparisons: Sequence[Comparison],
     metrics: Mapping[str, float],
-    parity: Parity,
+    choice: EngineChoice,
     params: SystemParams,
     measurements: Measurements | None,
     size_mb: float,
@@ -48,7 +48,7 @@ def judge(
             an update must be better or not worse than the champion.
         comparisons: With the baselines, or with the champion.
         metrics: The candidate's, on the test window.
-        parity: Of the ONNX model against the estimator.
+        choice: What runs the model, with the parity of ONNX and estimator.
         params: The bounds: ``gates`` and ``requirements``.
         measurements: Of a real server process; None if none was started, as for a batch system.
         size_mb: Size of the release folder, MB.
@@ -62,7 +62,7 @@ def judge(
         *(_metric(gate, metrics, unit) for gate in params.gates),
         *_served(params.requirements, measurements),
         *_size(params.requirements.size_mb, size_mb),
-        _parity(parity, params.requirements.parity_rtol),
+        _parity(choice, params.requirements),
     )
 
 
@@ -172,8 +172,20 @@ def _size(bound: float | None, size_mb: float) -> Iterator[GateResult]:
         yield _requirement("size_mb", bound, size_mb, "MB", "over")
 
 
-def _parity(parity: Parity, rtol: float) -> GateResult:
-    """Always asked: the ONNX model must answer every row as the estimator it was converted from."""
+def _parity(choice: EngineChoice, asked: Requirements) -> GateResult:
+    """Always asked: the ONNX model must answer every row as the estimator does, or that answers itself."""
+    parity, rtol = choice.parity, asked.parity_rtol
+    bound = f"at most {scientific(rtol)} relative, every decision equal"
+    if parity is None:
+        onnx_only = asked.engine == "onnx" or asked.target != "cloud"
+        must = f"requirements ask for ONNX ({_asked_by(asked)}), and " if onnx_only else ""
+        return GateResult(
+            name="parity",
+            ok=not onnx_only,
+            measured="not applicable",
+            bound=bound,
+            detail=f"{must}scikit-learn itself serves this model, which costs latency: {choice.reason}",
+        )
     kept = parity.worst_relative <= rtol and parity.decisions_differ == 0 and parity.rows > 0
     detail = f"worst of {count(parity.rows, 'row')}: record {parity.worst_row}"
     if parity.worst_relative > rtol:
@@ -184,6 +196,10 @@ def _parity(parity: Parity, rtol: float) -> GateResult:
         name="parity",
         ok=kept,
         measured=f"{scientific(parity.worst_relative)} relative",
-        bound=f"at most {scientific(rtol)} relative, every decision equal",
+        bound=bound,
         detail=detail,
     )
+
+
+def _asked_by(asked: Requirements) -> str:
+    return "engine: onnx" if asked.engine == "onnx" else f"target: {asked.target}"

@@ -82,6 +82,7 @@ def context(report: ReportInput) -> dict[str, Any]:
         "metrics": metric_lines(report),
         "findings": findings.all_findings(report),
         "gates": [(_gate_title(gate.name), gate) for gate in report.evaluation.gates],
+        "surprise": report.evaluation.surprise,
         "missed": sum(not gate.ok for gate in report.evaluation.gates),
         "measurements": report.evaluation.measurements,
         "requirements": report.params.requirements,

@@ -64,7 +64,12 @@ def loss_interval(metric: str, low: float, high: float, unit: str = "") -> str:
 
 
 def percent(value: float) -> str:
-    """A share in percent, with a narrow space: ``14.6 %``."""
+    """A share in percent, with a narrow space; below zero where an axis reaches there.
+
+    Example:
+        >>> [percent(share).replace(NARROW, " ") for share in (0.146, -0.05)]
+        ['14.6 %', '−5 %']
+    """
     return f"{_digits(value * 100)}{NARROW}%"
 
 
@@ -128,6 +133,8 @@ def count(number: int, noun: str) -> str:
 
 def _digits(value: float) -> str:
     """Three significant digits, trailing zeros dropped below 100; thousands separated; never 1e-05."""
+    if value < 0:
+        return f"−{_digits(-value)}"
     if value >= 100 or value == 0:
         return f"{value:,.0f}"
     places = max(0, 2 - math.floor(math.log10(value)))

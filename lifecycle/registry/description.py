@@ -37,6 +37,7 @@ def describe(run: TrainingRun, release: Release, evaluation: Evaluation, report:
         _metrics(evaluation),
         _gates(evaluation),
         _measured(evaluation.measurements),
+        f"**Engine**: {evaluation.surprise}" if evaluation.surprise else "",
         _data(run),
         _lineage(run, release),
         _next_steps(run.system, evaluation),

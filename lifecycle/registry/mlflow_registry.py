@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 
 from lifecycle.core.errors import ConfigError, IntegrityError, StateError
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.release import MANIFEST, read_schema
+from lifecycle.core.release import MANIFEST, read_engine, read_schema
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, ModelVersion, Release, TrainingRun
 from lifecycle.registry import runs
@@ -167,7 +167,15 @@ class MlflowRegistry:
         self._link(run_id, model)
         self._client.log_model_artifacts(model.model_id, str(folder), RELEASE_FOLDER)
         with tempfile.TemporaryDirectory() as beside:
-            write_model_folder(Path(beside), schema, release, run_id=run_id, model_id=model.model_id)
+            choice = read_engine(folder)
+            write_model_folder(
+                Path(beside),
+                schema,
+                release,
+                run_id=run_id,
+                model_id=model.model_id,
+                engine=choice.engine if choice else "onnx",
+            )
             self._client.log_model_artifacts(model.model_id, beside)
         return self._client.finalize_logged_model(model.model_id, "READY")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LOADER = "lifecycle.mlflow_loader"
 RELEASE_FOLDER = "release"
+_ESTIMATOR = ("pandas", "scikit-learn", "skops")
 _TYPES = {
     "number": "double",
     "integer": "long",
@@ -82,9 +83,18 @@ def _as_json(value: Any) -> Any:
 
 
 def write_model_folder(
-    folder: Path, schema: RecordSchema, release: Release, *, run_id: str, model_id: str
+    folder: Path, schema: RecordSchema, release: Release, *, run_id: str, model_id: str, engine: str = "onnx"
 ) -> None:
-    """Write everything but ``release/`` into an empty folder."""
+    """Write everything but ``release/`` into an empty folder.
+
+    Args:
+        folder: The empty folder.
+        schema: Of the release's records.
+        release: What is registered.
+        run_id: MLflow's run.
+        model_id: MLflow's model.
+        engine: What runs the release; scikit-learn is required only where it does.
+    """
     from mlflow import pyfunc
     from mlflow.models import Model
 
@@ -99,6 +109,8 @@ def write_model_folder(
     pyfunc.add_to_model(model, loader_module=LOADER, data=RELEASE_FOLDER, python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
     requirements = [f"lifecycle[serving]=={version('lifecycle')}", f"mlflow=={version('mlflow')}"]
+    if engine == "skops":  # the very versions that wrote the estimator: it answers as they do
+        requirements += [f"{name}=={version(name)}" for name in _ESTIMATOR]
     (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
     environment = {
         "python": platform.python_version(),

@@ -80,6 +80,7 @@ def origin_tags(run: TrainingRun, release: Release, evaluation: Evaluation) -> d
         "lifecycle.split": run.split.digest,
         "lifecycle.champion": evaluation.champion or "none",
         "lifecycle.verdict": ", ".join(it.verdict.value for it in evaluation.comparisons),
+        "lifecycle.engine": evaluation.engine,
         "lifecycle.gates": "kept" if evaluation.passed else "not kept",
     }
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import LifecycleError
+from lifecycle.core.settings import Settings
 from lifecycle.serving.app import create_app
+from lifecycle.serving.engine import load_engine
 from lifecycle.serving.folder import ReleaseFolder
 from lifecycle.serving.server import run_server
 
@@ -27,12 +31,20 @@ def main() -> None:
     parser.add_argument(
         "--until-eof", action="store_true", help="end when stdin ends, as when the parent dies"
     )
+    parser.add_argument("--estimator", default="", help="the command that runs a scikit-learn estimator")
     options = parser.parse_args()
     if options.until_eof:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         folder = ReleaseFolder(options.release, SystemClock().now())
-        run_server(create_app(folder, folder, poll_seconds=60.0), options.host, options.port)
+        estimator, workers = shlex.split(options.estimator), Settings().estimator_workers
+        app = create_app(
+            folder,
+            folder,
+            poll_seconds=60.0,
+            load_engine=partial(load_engine, estimator=estimator, workers=workers),
+        )
+        run_server(app, options.host, options.port)
     except LifecycleError as error:
         print(error.message, file=sys.stderr)
         sys.exit(error.exit_code)

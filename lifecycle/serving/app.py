@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from lifecycle import __version__
 from lifecycle.core.ports import Ledger, ReleaseStore
 from lifecycle.core.suggest import nearest
 from lifecycle.serving import engine, problems, responses
-from lifecycle.serving.live import LiveRelease, LiveReleases, LoadEngine, Standing
+from lifecycle.serving.asgi import AsgiLane
+from lifecycle.serving.desk import Desk
+from lifecycle.serving.keys import KeyRing
+from lifecycle.serving.lane import DESK
+from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine, Standing
 from lifecycle.serving.openapi import ApiPage
-from lifecycle.serving.predict import answer
 from lifecycle.serving.problems import ProblemError
-from lifecycle.serving.responses import RELEASE_HEADER
-
-MAX_BODY = 8_000_000
-"""Largest request body, bytes."""
-
-INLINE_BODY = 16_384
-"""Bodies up to this many bytes (some 40 records) are answered on the event loop; larger ones in a thread."""
+from lifecycle.serving.routes import Routes
 
 _DESCRIPTION = """\
 Predictions of every live system. Each answer names the release that made it; a promotion or rollback
@@ -42,6 +39,8 @@ def create_app(
     *,
     poll_seconds: float,
     load_engine: LoadEngine = engine.load_engine,
+    keys: KeyRing | None = None,
+    origins: Collection[str] = (),
 ) -> FastAPI:
     """Make the service; it follows the ledger while it runs.
 
@@ -50,14 +49,24 @@ def create_app(
         store: Brings releases to this machine, verified.
         poll_seconds: How often the ledger is read.
         load_engine: Loads the model of a release folder.
+        keys: Who may ask what; everybody everything, if None.
+        origins: Origins of other sites whose pages may ask, such as ``https://example.org``.
     """
     live = LiveReleases(ledger, store, load_engine, poll_seconds)
+    keys = keys or KeyRing(None)
+    desk = Desk(Routes(live).find, keys)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        desk.open(asyncio.get_running_loop())
         live.start()
-        yield
-        live.stop()
+        chores = asyncio.create_task(_every_second(keys.refresh))
+        try:
+            yield {DESK: desk}  # found there by the fast lane
+        finally:
+            chores.cancel()
+            live.stop()
+            desk.close()
 
     app = FastAPI(
         title="lifecycle",
@@ -68,29 +77,27 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
-    _add_predict(app, live)
     _add_pages(app, live)
     _add_health(app, live)
     _add_docs(app)
+    app.add_middleware(AsgiLane, desk=desk, origins=origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[RELEASE_HEADER, "X-Request-ID"],
+        )
     app.openapi = ApiPage(app, live)  # type: ignore[method-assign]
     return app
 
 
-def _add_predict(app: FastAPI, live: LiveReleases) -> None:
-    # Described on the API page once per system, with the types of its release.
-    @app.post("/v1/{system}/predict", include_in_schema=False)
-    async def predict(system: str, request: Request) -> Response:
-        release = _release(live, system)
-        body = await _read(request)
-        try:
-            if len(body) <= INLINE_BODY:
-                content = answer(release, body)
-            else:
-                content = await run_in_threadpool(answer, release, body)
-        except ProblemError as problem:
-            problem.headers[RELEASE_HEADER] = release.digest
-            raise
-        return Response(content, headers={RELEASE_HEADER: release.digest}, media_type="application/json")
+async def _every_second(*chores: Callable[[], None]) -> None:
+    while True:
+        for chore in chores:
+            chore()
+        await asyncio.sleep(1)
 
 
 def _add_pages(app: FastAPI, live: LiveReleases) -> None:
@@ -163,22 +170,3 @@ def _release(live: LiveReleases, system: str) -> LiveRelease:
         reason = standing.fault or "it is loading"
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{system} has no release that answers: {reason}")
     return standing.current
-
-
-async def _read(request: Request) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
-    too_large = ProblemError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {MAX_BODY} bytes: send fewer instances"
-    )
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise too_large
-    except ClientDisconnect:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body ended early") from None
-    return bytes(body)

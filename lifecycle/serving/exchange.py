@@ -35,13 +35,13 @@ class Request:
     headers: Headers
     body: bytes
     arrived: float
+    _named: dict[bytes, bytes] | None = None
 
     def header(self, name: bytes) -> bytes:
-        """The first value of a header by its lower-case name; empty if it was not sent."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return b""
+        """The value of a header by its lower-case name, the last one if it was sent twice; empty if not."""
+        if self._named is None:
+            self._named = dict(self.headers)
+        return self._named.get(name, b"")
 
 
 @dataclass(slots=True)

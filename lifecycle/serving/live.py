@@ -18,6 +18,10 @@ from lifecycle.core.ports import Engine, Ledger, ReleaseStore
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
+from lifecycle.serving.formats.reader import RecordReader
+
+RELEASE_HEADER = "X-Lifecycle-Release"
+"""The header that names the release by its digest."""
 
 MAX_BACKOFF = 60.0
 """Longest wait before a release that failed is tried again, seconds."""
@@ -52,7 +56,22 @@ class LiveRelease:
         """Validates a list of records."""
         return TypeAdapter(list[self.request_model])  # type: ignore[name-defined]
 
-    @property
+    @cached_property
+    def reader(self) -> RecordReader:
+        """Decodes JSON records at full speed."""
+        return RecordReader(self.schema)
+
+    @cached_property
+    def header(self) -> tuple[bytes, bytes]:
+        """The header that names the release."""
+        return RELEASE_HEADER.lower().encode(), self.digest.encode()
+
+    @cached_property
+    def budget_s(self) -> float:
+        """Longest wait before a request is turned away, seconds."""
+        return self.manifest.serving.budget_ms / 1000
+
+    @cached_property
     def digest(self) -> str:
         """What names the release."""
         return self.deployment.release.digest
@@ -116,6 +135,11 @@ class LiveReleases:
     def standings(self) -> Mapping[str, Standing]:
         """How every system stands at one moment; immutable."""
         return self._standings
+
+    def current(self, system: str) -> LiveRelease | None:
+        """The release that answers for a system now."""
+        standing = self._standings.get(system)
+        return standing.current if standing else None
 
     @property
     def ledger_age(self) -> float | None:
@@ -181,7 +205,7 @@ class LiveReleases:
                 fresh = replace(current, deployment=deployment)  # another decision for the same release
             else:
                 fresh = self._bring(deployment)
-            _ = fresh.requests  # built here, not by the first request
+            _ = fresh.requests, fresh.reader  # built here, not by the first request
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old release goes on
             fault, attempts = _words(error), self._standings[system].attempts + 1
             wait = min(self._poll_seconds * 2 ** min(attempts, 16), MAX_BACKOFF)

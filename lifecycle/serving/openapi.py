@@ -13,10 +13,11 @@ from pydantic_core import from_json, to_json
 
 from lifecycle.core.record import FieldSpec
 from lifecycle.core.synthetic import synthetic_records
-from lifecycle.serving.live import LiveRelease, LiveReleases
-from lifecycle.serving.predict import MAX_INSTANCES, answer
+from lifecycle.serving.limits import MAX_INSTANCES
+from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases
+from lifecycle.serving.predicting import answer
 from lifecycle.serving.problems import MEDIA_TYPE, Problem, ProblemError
-from lifecycle.serving.responses import RELEASE_HEADER, Prediction, Predictions
+from lifecycle.serving.responses import Prediction, Predictions
 
 _REF = "#/components/schemas/{model}"
 _EMPTY = "\n\nNo system is live yet. Deploy one: `lifecycle first-deployment SYSTEM`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from lifecycle.core.settings import Settings, quiet_environment
 from lifecycle.core.values import Measurements, Release
 from lifecycle.serving.client import Connection
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 """Longest wait for a server to be ready."""
 
 WARM_UP_REQUESTS = 50
@@ -43,10 +44,12 @@ class ServerProbe:
 
     Args:
         settings: Where things are; the server gets its environment from them.
+        estimator: The command that runs a scikit-learn estimator, for a release that needs one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, estimator: Sequence[str] = ()) -> None:
         self._settings = settings
+        self._estimator = estimator
 
     def measure(self, release: Release, records: Sequence[dict[str, object]]) -> Measurements:
         """Latency at one connection, throughput at eight, memory, time to readiness and size.
@@ -69,7 +72,7 @@ class ServerProbe:
                 requests = [connection.prepare("POST", path, body) for body in bodies]
                 latencies = _latencies(connection, requests)
             throughput = _throughput(address, requests)
-            memory = psutil.Process(process.pid).memory_info().rss
+            memory = _resident(process.pid)
         p50, p99 = np.percentile(latencies, [50, 99])
         return Measurements(
             latency_p50_ms=round(float(p50) * 1e3, 3),
@@ -86,6 +89,8 @@ class ServerProbe:
         """A ready server: its process, its address and how long it took, seconds."""
         module = [sys.executable, "-m", "lifecycle.serving"]
         command = [*module, "--release", str(folder), "--port", "0", "--until-eof"]
+        if self._estimator:
+            command += ["--estimator", shlex.join(self._estimator)]
         start = time.perf_counter()
         with (
             TemporaryFile() as log,
@@ -107,6 +112,12 @@ class ServerProbe:
                 ) from error
             finally:
                 process.kill()
+
+
+def _resident(pid: int) -> int:
+    """Memory of a process and of those it started, bytes; what they share counts for each."""
+    server = psutil.Process(pid)
+    return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
 
 
 def _local_folder(release: Release) -> Path:

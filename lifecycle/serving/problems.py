@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails, to_json
 from starlette.exceptions import HTTPException
 
 from lifecycle.core.suggest import nearest
+from lifecycle.serving.exchange import Reply
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
@@ -61,8 +62,14 @@ class ProblemError(Exception):
         self.problem = Problem(title=status.phrase, status=status, detail=detail, **members)
         self.headers = {"Retry-After": "1"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
 
+    def reply(self) -> Reply:
+        """The problem as problem details."""
+        body = to_json(self.problem, exclude_none=True)
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        return Reply(self.status, body, MEDIA_TYPE.encode(), headers)
+
     def response(self) -> Response:
-        """The problem as an HTTP response."""
+        """The same, for FastAPI."""
         body = to_json(self.problem, exclude_none=True)
         return Response(body, self.status, self.headers, media_type=MEDIA_TYPE)
 

@@ -8,10 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lifecycle.core.values import Deployment, Lineage
-from lifecycle.serving.live import LiveReleases, Standing
-
-RELEASE_HEADER = "X-Lifecycle-Release"
-"""The header that names the release by its digest."""
+from lifecycle.serving.live import RELEASE_HEADER, LiveReleases, Standing
 
 
 class Answer(BaseModel):
@@ -30,6 +27,7 @@ class Prediction(Answer):
     prediction: float = Field(description="The predicted value, or the probability of 1")
     decision: bool | None = Field(None, description="Whether the probability reaches the release's threshold")
     record_id: str | int | None = Field(None, description="As sent")
+    prediction_id: str = Field(description="Names this prediction when its outcome is known")
 
 
 class Predictions(Answer):
@@ -38,6 +36,7 @@ class Predictions(Answer):
     predictions: list[float] = Field(description="The predicted values, or the probabilities of 1")
     decisions: list[bool] | None = Field(None, description="Whether each reaches the release's threshold")
     record_ids: list[str | int | None] | None = Field(None, description="As sent; left out if none was sent")
+    prediction_ids: list[str] = Field(description="One per record")
 
 
 class Waiting(BaseModel):
@@ -65,6 +64,10 @@ class SystemPage(BaseModel):
     schema_digest: str
     label: str
     label_unit: str
+    engine: Literal["onnx", "skops"] = Field(
+        description="What answers: ONNX in the serving process, or scikit-learn itself in processes beside it"
+    )
+    engine_reason: str | None = Field(None, description="Why it is not ONNX")
     metrics: dict[str, float] = Field(description="On the release's own test window")
     lineage: Lineage
     waiting: Waiting | None = Field(None, description="A newer release that is not served, and why")
@@ -131,6 +134,8 @@ def system_page(standing: Standing) -> SystemPage:
         schema_digest=current.schema.digest,
         label=label.name,
         label_unit=label.unit,
+        engine=manifest.engine,
+        engine_reason=manifest.engine_reason or None,
         metrics=manifest.metrics,
         lineage=manifest.lineage,
         waiting=_waiting(standing),

@@ -5,30 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from lifecycle.core.errors import ConfigError
+from lifecycle.serving.lane import FastLane
+from lifecycle.serving.logs import logging_config
 
 GRACE_SECONDS = 10
 """How long requests in flight may take to end after SIGTERM."""
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than clients do, so that they hang up and not the server."""
-
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # All of it to stderr: stdout holds one line, the address. Bodies are never logged.
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {
-        "lifecycle": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-    },
-}
 
 
 class _AnnouncingServer(uvicorn.Server):
@@ -66,10 +55,10 @@ def run_server(app: FastAPI, host: str, port: int) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=FastLane,
         ws="none",
         lifespan="on",
-        log_config=_LOGGING,
+        log_config=logging_config(),
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -85,13 +85,15 @@ class Judge:
                 first=champion is None,
                 comparisons=comparisons,
                 metrics=found,
-                parity=manifest.parity,
+                choice=manifest.choice,
                 params=self.params,
                 measurements=measurements,
                 size_mb=sum(path.stat().st_size for path in folder.iterdir()) / 1e6,
                 unit=self.system.schema.label.unit,
             ),
             measurements=measurements,
+            engine=manifest.engine,
+            engine_reason=manifest.engine_reason,
             report=str(self.reports / self.system.name / release.digest[:16] / "report.html"),
         )
         self._write_report(

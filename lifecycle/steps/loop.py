@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from lifecycle.core.errors import ConfigError
+from lifecycle.core.errors import ConfigError, StageError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams, load_params
 from lifecycle.core.ports import Clock, Engine, Ledger, Probe, Registry, ReleaseStore, Signer, Workspace
-from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, write_release
+from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, read_engine, write_release
 from lifecycle.core.system import System, load_system
 from lifecycle.core.values import (
     Deployment,
@@ -111,18 +111,28 @@ class Loop:
             validation=split.validation,
             test=split.test,
         )
+        choice = read_engine(layout.model)
+        if choice is None:
+            raise StageError(
+                f"stage train of {system.name} left no word of what runs its model",
+                hint=f"run it again: dvc repro --force train@{system.name}",
+            )
         facts = {
             "system": system.name,
-            "task": system.task,
+            "task": choice.task,
             "threshold": params.evaluation.threshold,
             "lineage": lineage,
             "metrics": scores.test,
-            "parity": training.parity,
+            "parity": choice.parity,
+            "engine": choice.engine,
+            "engine_reason": choice.reason,
+            "trusted_types": choice.trusted_types,
             "serving": params.serving,
             "logging": params.requirements.logging,
             "logging_share": params.requirements.logging_share,
         }
-        files = {name: layout.model / name for name in (MODEL, SKOPS, SCHEMA, REFERENCE)}
+        model = (MODEL, SKOPS) if choice.engine == "onnx" else (SKOPS,)
+        files = {name: layout.model / name for name in (*model, SCHEMA, REFERENCE)}
         return write_release(files, facts, self.releases, self.signer)
 
     def evaluate(self, run: TrainingRun) -> Evaluation:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from lifecycle.core.values import Parity, Value
+from lifecycle.core.values import Value
 
 
 class Training(Value):
     """What stage ``train`` leaves beside the model: the facts a release's lineage is made of.
 
+    What runs the model, and why, stands in ``engine.json`` beside it.
+
     Attributes:
-        parity: Of the ONNX model against the estimator.
         params: SHA-256 of the parameters the model follows from.
         environment: SHA-256 of the environment's lock file.
         seed: Of the estimator.
     """
 
-    parity: Parity
     params: str
     environment: str
     seed: int

@@ -10,7 +10,7 @@ import numpy as np
 from lifecycle.core.errors import StateError
 from lifecycle.core.layout import Layout
 from lifecycle.core.ports import Engine
-from lifecycle.core.release import MODEL, Manifest, file_entry, read_schema
+from lifecycle.core.release import MODEL, SKOPS, FileEntry, Manifest, file_entry, read_schema
 from lifecycle.core.suggest import nearest
 from lifecycle.core.values import Deployment, Value
 from lifecycle.data.reading import read_rows
@@ -24,7 +24,7 @@ class Proof(Value):
         commit: The commit it was retrained from.
         rows: Rows of the test window that both models answered.
         largest_difference: Between the two answers.
-        same_file: Whether even the ONNX files are equal, byte by byte.
+        same_file: Whether even the files of the models are equal, byte by byte.
     """
 
     system: str
@@ -44,7 +44,9 @@ class Proof(Value):
     def said(self) -> str:
         """The proof in a sentence."""
         how = "bitwise equal" if self.same else f"up to {self.largest_difference:g} apart"
-        files = "the ONNX files are identical" if self.same_file else "the ONNX files differ"
+        files = (
+            "the files of the models are identical" if self.same_file else "the files of the models differ"
+        )
         return (
             f"version {self.version} of {self.system}, retrained from commit {self.commit[:12]}: "
             f"{self.rows:,} answers are {how}; {files}"
@@ -86,6 +88,7 @@ def prove(
     again = load_engine(layout.model)
     original = load_engine(release)
     rows = read_rows(read_schema(release), layout.data, layout.manifest, "test")
+    served = MODEL if manifest.engine == "onnx" else SKOPS
     difference = np.abs(original.predict(rows.tensors) - again.predict(rows.tensors))
     return Proof(
         system=deployment.system,
@@ -94,5 +97,10 @@ def prove(
         release=deployment.release.digest,
         rows=len(rows),
         largest_difference=float(difference.max()),
-        same_file=file_entry(layout.onnx) == manifest.files[MODEL],
+        same_file=_entry(layout.model / served) == manifest.files[served],
     )
+
+
+def _entry(path: Path) -> FileEntry | None:
+    """Digest and size of a file; None if the retrained model has none, because another engine serves it."""
+    return file_entry(path) if path.exists() else None

@@ -40,11 +40,12 @@ def run_split(root: Path, name: str) -> Split:
 
 
 def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
-    """Stage ``train``: fit, convert and check parity.
+    """Stage ``train``: fit, convert and check parity; or find that the estimator has to serve itself.
 
     Raises:
         StageError: The split has too little data; a bad model is never trained.
-        ParityError: The ONNX model does not answer as the estimator does.
+        ConversionError: The estimator has no ONNX form, and ``requirements`` ask for one.
+        ParityError: The ONNX model does not answer as the estimator does, and ``requirements`` ask for it.
     """
     system, params, layout = _open(root, name)
     split = Split.model_validate_json((layout.split / "split.json").read_bytes())
@@ -54,9 +55,8 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
 
     rows = read_rows(system.schema, layout.data, layout.manifest, "train")
     layout.model.mkdir(parents=True, exist_ok=True)
-    parity = train_model(system, params, rows, layout.model, load_engine)
+    train_model(system, params, rows, layout.model, load_engine)
     training = Training(
-        parity=parity,
         params=_digest({"seed": params.seed, "split": params.split.model_dump(mode="json")}),
         environment=file_entry(root / params.lock).sha256,
         seed=params.seed,
@@ -66,7 +66,7 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
 
 
 def run_evaluate(root: Path, name: str, load_engine: EngineLoader) -> Scores:
-    """Stage ``evaluate``: score validation and test with the ONNX model, as it will be served."""
+    """Stage ``evaluate``: score validation and test with the model as it will be served."""
     system, params, layout = _open(root, name)
     engine = load_engine(layout.model)
     scores: dict[str, dict[str, float]] = {}

@@ -28,6 +28,8 @@ def as_text(result: FlowResult) -> str:
             for gate in result.evaluation.gates
             if not gate.ok
         ]
+        if result.evaluation.surprise:
+            lines.append(f"  engine: {result.evaluation.surprise}")
         lines.append(f"  report: {result.evaluation.report}")
     if result.version:
         lines.append(f"  version {result.version.version}, release {result.version.release.digest[:12]}")
@@ -61,6 +63,8 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
         rows = [f"| {name} | {w.start:%Y-%m-%d} | {w.end:%Y-%m-%d} | {w.rows:,} |" for name, w in windows]
         parts.append("\n".join(["| part | from | before | rows |", "|---|---|---|---:|", *rows]))
     if result.evaluation:
+        if result.evaluation.surprise:
+            parts.append(f"**Engine:** {result.evaluation.surprise}")
         parts += _evidence(result.evaluation)
     return "\n\n".join(part for part in parts if part)
 

@@ -17,7 +17,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
 
-from lifecycle.core.errors import ConfigError
+from lifecycle.core.errors import ConversionError
 from lifecycle.training.guards import estimators_in
 from lifecycle.training.nodes import Nodes, parse_wrapped
 
@@ -58,7 +58,7 @@ def _last(estimator: Any) -> Any:
 
 def _parse(scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None) -> Any:
     if len(model.classes_) != 2 or model.method not in ("sigmoid", "isotonic"):
-        raise ConfigError(
+        raise ConversionError(
             f"CalibratedClassifierCV(method={model.method!r}), {len(model.classes_)} classes: no ONNX form",
             hint="use method='sigmoid' or 'isotonic', with two classes",
         )

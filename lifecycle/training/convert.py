@@ -12,14 +12,16 @@ from skl2onnx import to_onnx as convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
-from lifecycle.core.errors import ConfigError, LifecycleError
+from lifecycle.core.errors import ConversionError, LifecycleError
 from lifecycle.core.record import RecordSchema
+from lifecycle.core.release import ROW_BY_ROW
 from lifecycle.core.rows import Tensors
 from lifecycle.core.system import System, Task
 from lifecycle.training.calibration import raw_score_options
 from lifecycle.training.converters import register_converters
 from lifecycle.training.foreign import describe
 from lifecycle.training.guards import refuse_categorical_splits, with_float32_thresholds
+from lifecycle.training.kernels import is_row_by_row
 from lifecycle.training.nodes import reads_by_name
 from lifecycle.training.pack import CATEGORIES, NUMBERS, pack
 
@@ -42,7 +44,7 @@ def to_onnx(model: Any, system: System, tensors: Tensors) -> onnx.ModelProto:
         The packed model; see `pack`.
 
     Raises:
-        ConfigError: A part of the estimator has no converter, an option that its converter does not know,
+        ConversionError: A part of the estimator has no converter, an option that its converter does not know,
             or is known to convert wrongly; or the categories do not pass through a ColumnTransformer.
     """
     refuse_categorical_splits(model)
@@ -53,7 +55,11 @@ def to_onnx(model: Any, system: System, tensors: Tensors) -> onnx.ModelProto:
         raise
     except Exception as error:  # noqa: BLE001 - converters of any library, each with errors of its own
         raise _refusal(error, system, tensors) from None
-    facts = {"lifecycle.system": system.name, "lifecycle.schema": system.schema.digest}
+    facts = {
+        "lifecycle.system": system.name,
+        "lifecycle.schema": system.schema.digest,
+        ROW_BY_ROW: "yes" if is_row_by_row(packed) else "no",
+    }
     helper.set_model_props(packed, facts)
     return packed
 
@@ -72,15 +78,15 @@ def _converted(model: Any, system: System) -> onnx.ModelProto:
     return converted
 
 
-def _refusal(error: Exception, system: System, tensors: Tensors) -> ConfigError:
+def _refusal(error: Exception, system: System, tensors: Tensors) -> ConversionError:
     if isinstance(error, MissingConverter | MissingShapeCalculator):
         found = re.search(r"<class '([\w.]+)'>", str(error))
-        return ConfigError(
+        return ConversionError(
             f"{found[1] if found else 'a part of the model'} has no converter to ONNX",
             hint="register one in the system's module with skl2onnx.update_registered_converter "
             "(sklearn-onnx documents how), or use an estimator that sklearn-onnx supports",
         )
-    return ConfigError(
+    return ConversionError(
         f"the model cannot be converted to ONNX: {describe(error, system.schema, tensors)}",
         hint="change the option or the estimator it names, or use one that sklearn-onnx supports",
     )
@@ -101,7 +107,7 @@ def _initial_types(model: Any, schema: RecordSchema) -> list[tuple[str, Any]]:
         return [(NUMBERS, FloatTensorType([None, len(schema.numbers)]))]
     if not schema.numbers:
         return [(CATEGORIES, StringTensorType([None, len(schema.categories)]))]
-    raise ConfigError(
+    raise ConversionError(
         f"the model gets numbers and categories ({', '.join(schema.categories)}) and treats them alike",
         hint="start the pipeline with a ColumnTransformer that encodes the categories by name",
     )

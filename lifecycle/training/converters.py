@@ -1,7 +1,8 @@
 """ONNX converters that skl2onnx lacks: transformed targets and our own estimators.
 
 A wrapper is converted in two steps. Its *parser* has skl2onnx parse what it wraps, so that pipelines and
-column transformers nest to any depth; its *converter* adds only what the wrapper itself computes.
+column transformers nest to any depth; its *converter* adds only what the wrapper itself computes, without
+matrix products where it can: a graph that has none may be asked one row as it is (``kernels.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from lifecycle.core.errors import ConfigError
+from lifecycle.core.errors import ConversionError
 from lifecycle.training.calibration import register_calibration
 from lifecycle.training.nodes import Nodes, parse_wrapped
 from lifecycle.training.trend import ObliqueAxes, TrendRegressor
@@ -79,7 +80,7 @@ def _inverse_steps(transformer: Any) -> tuple[tuple[str, float | None], ...]:
     if isinstance(transformer, FunctionTransformer) and transformer.inverse_func in _INVERSES:
         return _INVERSES[transformer.inverse_func]
     known = ", ".join(f"np.{function.__name__}" for function in _INVERSES if function)
-    raise ConfigError(
+    raise ConversionError(
         "the inverse of TransformedTargetRegressor's transformation has no ONNX form",
         hint=f"as inverse_func use one of {known}, or StandardScaler() as transformer",
     )
@@ -89,7 +90,7 @@ def _parse_trend(scope: Any, model: TrendRegressor, inputs: list[Any], custom_pa
     time = [variable for variable in inputs if variable.raw_name == model.time]
     features = [variable for variable in inputs if variable.raw_name != model.time]
     if len(time) != 1:
-        raise ConfigError(
+        raise ConversionError(
             f"TrendRegressor reads the column {model.time!r} by name, but it stands behind a transformer",
             hint="make it the outermost step, or the regressor of a TransformedTargetRegressor",
         )
@@ -102,16 +103,16 @@ def _convert_trend(scope: Any, operator: Any, container: Any) -> None:
     model = operator.raw_operator
     inner, time = (variable.full_name for variable in operator.inputs)
     nodes = Nodes(scope, container)
+    linear, waves = model.trend_.coef_[0], model.trend_.coef_[1:].reshape(2, -1)
     # Subtract first: near the origin, float32 then resolves seconds rather than minutes.
     elapsed = nodes.add("Sub", time, nodes.constant(model.origin_))
-    basis = nodes.add("Div", elapsed, nodes.constant(model.span_))
-    if len(model.periods):
-        frequencies = 2 * np.pi / np.asarray(model.periods, dtype=np.float64)
-        angles = nodes.add("Mul", elapsed, nodes.constant(frequencies[np.newaxis]))
-        basis = nodes.add("Concat", basis, nodes.add("Sin", angles), nodes.add("Cos", angles), axis=1)
-    trend = nodes.add("MatMul", basis, nodes.constant(model.trend_.coef_[:, np.newaxis]))
-    trend = nodes.add("Add", trend, nodes.constant(model.trend_.intercept_))
-    nodes.add("Add", inner, trend, output=operator.outputs[0].full_name)
+    terms = [nodes.add("Mul", elapsed, nodes.constant(linear / model.span_))]
+    for period, sine, cosine in zip(model.periods, *waves, strict=True):
+        angle = nodes.add("Mul", elapsed, nodes.constant(2 * np.pi / period))
+        terms.append(nodes.add("Mul", nodes.add("Sin", angle), nodes.constant(sine)))
+        terms.append(nodes.add("Mul", nodes.add("Cos", angle), nodes.constant(cosine)))
+    intercept = nodes.constant(model.trend_.intercept_)
+    nodes.add("Sum", inner, *terms, intercept, output=operator.outputs[0].full_name)
 
 
 def _axes_shape(operator: Any) -> None:
@@ -122,6 +123,11 @@ def _axes_shape(operator: Any) -> None:
 def _convert_axes(scope: Any, operator: Any, container: Any) -> None:
     nodes = Nodes(scope, container)
     columns = [variable.full_name for variable in operator.inputs]
-    coordinates = nodes.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
-    axes = nodes.constant(operator.raw_operator.axes_)
-    nodes.add("MatMul", coordinates, axes, output=operator.outputs[0].full_name)
+    if len(columns) == 1:
+        columns = [nodes.add("Gather", columns[0], nodes.integers([i]), axis=1) for i in range(2)]
+    # Each product is exact, and the sum is rounded once: `ObliqueAxes` says why.
+    first, second = (
+        nodes.add("Mul", column, nodes.constant(axis[np.newaxis]))
+        for column, axis in zip(columns, operator.raw_operator.axes_, strict=True)
+    )
+    nodes.add("Add", first, second, output=operator.outputs[0].full_name)

@@ -15,22 +15,27 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lifecycle.core.errors import ConfigError, LifecycleError, StageError, StorageError
 from lifecycle.core.params import SystemParams
 from lifecycle.core.ports import Engine
-from lifecycle.core.release import MODEL, REFERENCE, SCHEMA
+from lifecycle.core.release import ENGINE, MODEL, REFERENCE, SCHEMA
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import System
-from lifecycle.core.values import Parity
-from lifecycle.training.convert import to_onnx
+from lifecycle.core.values import EngineChoice
+from lifecycle.training.choice import choose_engine
 from lifecycle.training.foreign import describe
 from lifecycle.training.frame import to_frame
-from lifecycle.training.parity import check_parity
 from lifecycle.training.persist import dump_estimator, load_estimator
+from lifecycle.training.probes import LEAST_ROWS
 from lifecycle.training.reference import profile
 from lifecycle.training.weights import fit_weighted
 
 
 def train_model(
-    system: System, params: SystemParams, train: Rows, out: Path, load_engine: Callable[[Path], Engine]
-) -> Parity:
+    system: System,
+    params: SystemParams,
+    train: Rows,
+    out: Path,
+    load_engine: Callable[[Path], Engine],
+    least: int = LEAST_ROWS,
+) -> EngineChoice:
     """Fit the system's estimator and write the files of a release but its manifest.
 
     The same rows, parameters and seed give the same bytes: everything runs on one thread, because the
@@ -42,31 +47,35 @@ def train_model(
         train: The rows to fit on; their weights are handed on unless all are 1.
         out: The folder to write to.
         load_engine: Loads a folder holding ``model.onnx`` and ``schema.json``, as a server does.
+        least: How many rows ONNX and the estimator are compared on at least.
 
     Returns:
-        How closely ONNX answers as the estimator that was written (not the one in memory).
+        What runs the model, also written to ``engine.json``: ONNX, where it answers as the estimator that was
+        written (not the one in memory); otherwise that estimator, where ``requirements`` allow it.
 
     Raises:
-        ConfigError: The estimator fits not the task, weights or records, or cannot be stored or converted.
+        ConfigError: The estimator fits not the task, weights or records, or cannot be stored.
+        ConversionError: It has no ONNX form, and ``requirements`` ask for one.
+        ParityError: ONNX answers otherwise, and ``requirements`` ask for it.
         StageError: The user's code failed.
-        ParityError: ONNX answers otherwise.
         StorageError: The folder cannot be written to.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name in (ENGINE, MODEL):  # of a run before: a folder says one thing only
+            (out / name).unlink(missing_ok=True)
         with threadpool_limits(limits=1):
             model = fit(system, params, train)
-            converted = to_onnx(model, system, train.tensors)
-            (out / MODEL).write_bytes(converted.SerializeToString(deterministic=True))
             (out / SCHEMA).write_bytes(system.schema.model_dump_json().encode())
             dump_estimator(model, out, system.trusted_types)
             written = load_estimator(out, system.trusted_types)
-            parity = check_parity(written, system, params, train, load_engine(out))
+            choice = choose_engine(written, system, params, train, out, load_engine, least)
+        (out / ENGINE).write_bytes(choice.model_dump_json(indent=1).encode())
         (out / REFERENCE).write_bytes(profile(system, train).model_dump_json(indent=1).encode())
     except OSError as error:
         told = f"cannot write the model to {out}: {error.strerror}"
         raise StorageError(told, hint="free some space, or mend its permissions") from None
-    return parity
+    return choice
 
 
 def fit(system: System, params: SystemParams, train: Rows) -> Any:

@@ -1,11 +1,16 @@
-"""The table an estimator is fitted on, made from the very tensors that serving sends to the model."""
+"""The table an estimator is fitted on and asked with, made from the very tensors that serving sends."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.rows import Tensors
+from lifecycle.core.system import Task
 
 
 def to_frame(schema: RecordSchema, tensors: Tensors) -> pd.DataFrame:
@@ -32,3 +37,10 @@ def to_frame(schema: RecordSchema, tensors: Tensors) -> pd.DataFrame:
         # Explicitly object: pandas would otherwise choose its own text type, which some encoders refuse.
         columns[name] = pd.Series(tensors.categories[:, i], dtype=object)
     return pd.DataFrame(columns)
+
+
+def answers_of(model: Any, schema: RecordSchema, task: Task, tensors: Tensors) -> NDArray[np.float64]:
+    """What the estimator answers: the value, or the probability of 1; float64 ``[rows]``."""
+    frame = to_frame(schema, tensors)
+    answers = model.predict(frame) if task == "regression" else model.predict_proba(frame)[:, 1]
+    return np.asarray(answers, dtype=np.float64).reshape(len(tensors))

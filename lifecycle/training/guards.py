@@ -21,7 +21,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.tree import BaseDecisionTree
 
-from lifecycle.core.errors import ConfigError
+from lifecycle.core.errors import ConversionError
 
 _BOOSTED = (HistGradientBoostingRegressor, HistGradientBoostingClassifier)
 _SCALERS = (
@@ -73,11 +73,11 @@ def refuse_categorical_splits(model: Any) -> None:
         model: A fitted estimator.
 
     Raises:
-        ConfigError: A part of it was fitted with ``categorical_features``.
+        ConversionError: A part of it was fitted with ``categorical_features``.
     """
     for part in estimators_in(model):
         if isinstance(part, _BOOSTED) and np.any(getattr(part, "is_categorical_", None)):
-            raise ConfigError(
+            raise ConversionError(
                 f"{type(part).__name__}(categorical_features=...) does not survive conversion to ONNX: "
                 "its answers would be wrong without any error",
                 hint="remove categorical_features and encode the categories in a ColumnTransformer in front, "

@@ -105,7 +105,7 @@ def _new_names(graph: onnx.GraphProto) -> dict[str, str]:
     feature may be called as a packed input is. No two values share a new name, so no reference can stray.
     """
     names = {value.name: f"column/{value.name}" for value in graph.input}
-    for i, part in enumerate(_graphs(graph)):
+    for i, part in enumerate(graphs(graph)):
         for value in part.input:
             names.setdefault(value.name, f"graph{i}/{value.name}")
         for constant in part.initializer:
@@ -117,7 +117,7 @@ def _new_names(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    for part in _graphs(graph):
+    for part in graphs(graph):
         for value in (*part.input, *part.output, *part.initializer):
             value.name = names[value.name]
         del part.value_info[:]
@@ -127,10 +127,10 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
             node.name = node.output[0]
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph and, depth first, the bodies of its loops and branches."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
+                yield from graphs(inner)

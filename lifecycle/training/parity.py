@@ -1,8 +1,7 @@
 """The gate between the estimator that was judged and the ONNX model that answers: both must agree.
 
-Compared are the real training rows, and rows invented where conversions go wrong: a float32 step beside real
-values (a tree's threshold may lie there), real values in new combinations, and what the record type allows
-but training never saw (a declared choice, a missing optional, an unknown word).
+What is compared, and why those rows, stands in ``probes.py``. An estimator that no ONNX model stands in for
+is asked alone: it must answer every record that its type allows, whatever rows lie beside it.
 """
 
 from __future__ import annotations
@@ -16,38 +15,48 @@ from numpy.typing import NDArray
 from lifecycle.core.errors import ConfigError, ParityError
 from lifecycle.core.params import SystemParams
 from lifecycle.core.ports import Engine
-from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.core.rows import Rows, Tensors
 from lifecycle.core.system import System
 from lifecycle.core.values import Parity
 from lifecycle.training.foreign import describe
-from lifecycle.training.frame import to_frame
+from lifecycle.training.frame import answers_of
 from lifecycle.training.guards import scaled_trees
+from lifecycle.training.probes import LEAST_ROWS, Probe, make_probes
+from lifecycle.training.thresholds import NO_THRESHOLDS, Thresholds
 
-REAL_ROWS = 100_000
-INVENTED_ROWS = 20_000
 TIE = 1e-6
 """A probability this close to the threshold is a tie: float32 cannot tell on which side it lies."""
-_UNSEEN_WORD = "\N{REPLACEMENT CHARACTER}unseen"
+
+ALONE_ROWS = 2_000
+"""Rows that an estimator without ONNX model is asked: some take a second for so many."""
+
+SINGLE_ROWS = 20
+"""Rows that it is asked one by one."""
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Rows to compare, and what they are.
+class Agreement:
+    """How the estimator and the ONNX model compare.
 
     Attributes:
-        ids: Record ids of the rows they were made from.
-        tensors: The inputs.
-        what: How they differ from those rows, for the message; empty for real rows.
+        parity: The figures.
+        failure: Names the worst row and both answers, if a bound is not kept.
     """
 
-    ids: NDArray[np.str_]
-    tensors: Tensors
-    what: str = ""
+    parity: Parity
+    failure: ParityError | None
 
 
-def check_parity(model: Any, system: System, params: SystemParams, rows: Rows, engine: Engine) -> Parity:
-    """Compare the estimator with the engine on every probe.
+def compare(
+    model: Any,
+    system: System,
+    params: SystemParams,
+    rows: Rows,
+    engine: Engine,
+    thresholds: Thresholds = NO_THRESHOLDS,
+    least: int = LEAST_ROWS,
+) -> Agreement:
+    """Ask the estimator and the engine every probe.
 
     The relative difference of two answers is ``|onnx - estimator| / max(|estimator|, floor)``, where the
     floor is a tenth of the mean magnitude of the estimator's answers: an answer near zero is compared on the
@@ -57,24 +66,22 @@ def check_parity(model: Any, system: System, params: SystemParams, rows: Rows, e
         model: The fitted estimator.
         system: Its schema and task.
         params: Bounds: ``requirements.parity_rtol`` and, for a classification, ``evaluation.threshold``.
-        rows: The training rows; at most ``REAL_ROWS`` of them are compared.
+        rows: The training rows.
         engine: The ONNX model, loaded as a server loads it.
-
-    Returns:
-        The figures; the bound is kept.
+        thresholds: Of the ONNX model's trees.
+        least: How many rows are compared at least.
 
     Raises:
-        ParityError: It is not; the worst row and both answers are named.
+        ParityError: The engine has no answer at all.
         ConfigError: The estimator does not answer a record that the record type allows.
     """
-    probes = make_probes(system.schema, rows, params.seed)
+    probes = make_probes(system.schema, rows, params.seed, thresholds, least)
     expected = [_answers(model, system, probe) for probe in probes]
     found = [_served(engine, system, probe) for probe in probes]
     both = np.concatenate(expected), np.concatenate(found)
     difference = relative_difference(*both)
     worst = int(np.argmax(difference))
-    labels = [(i, probe) for probe in probes for i in range(len(probe.tensors))]
-    position, probe = labels[worst]
+    probe, position = _at(probes, worst)
     parity = Parity(
         rows=len(difference),
         worst_relative=float(difference[worst]),
@@ -82,9 +89,46 @@ def check_parity(model: Any, system: System, params: SystemParams, rows: Rows, e
         rtol=params.requirements.parity_rtol,
         decisions_differ=_flips(*both, params.evaluation.threshold) if system.task == "classification" else 0,
     )
-    if not parity.ok:
-        raise _failure(parity, float(both[0][worst]), float(both[1][worst]), scaled_trees(model))
-    return parity
+    if parity.ok:
+        return Agreement(parity, None)
+    answers = float(both[0][worst]), float(both[1][worst])
+    return Agreement(parity, _failure(parity, *answers, scaled_trees(model)))
+
+
+def check_alone(model: Any, system: System, params: SystemParams, rows: Rows) -> None:
+    """Ask an estimator that will answer by itself: always a number, and whatever rows lie beside it.
+
+    Raises:
+        ConfigError: It does not answer a record that the record type allows, answers with what is no number,
+            or answers a row otherwise if it is asked with others.
+    """
+    few = rows.take(slice(0, ALONE_ROWS))
+    for probe in make_probes(system.schema, few, params.seed, least=ALONE_ROWS):
+        answers = _answers(model, system, probe)
+        if not np.isfinite(answers).all():
+            raise ConfigError(
+                f"the estimator answers a row with {probe.what or 'the values of training'} with no number",
+                hint="mend its predict: every record that the record type allows needs a finite answer",
+            )
+    real = Probe(few.ids, few.tensors)
+    together = _answers(model, system, real)
+    for row in np.linspace(0, len(few) - 1, min(SINGLE_ROWS, len(few)), dtype=int):
+        at = slice(row, row + 1)
+        alone = _answers(model, system, Probe(few.ids[at], few.tensors.take(at)))
+        if relative_difference(together[at], alone)[0] > params.requirements.parity_rtol:
+            raise ConfigError(
+                f"the estimator answers row {few.ids[row]} otherwise if it is asked with other rows",
+                hint="mend its predict: an answer may depend on its own row and on what fit has kept, only",
+            )
+
+
+def _at(probes: list[Probe], position: int) -> tuple[Probe, int]:
+    """The probe that holds the row at a position over all of them, and where it stands in it."""
+    for probe in probes:
+        if position < len(probe.tensors):
+            break
+        position -= len(probe.tensors)
+    return probe, position
 
 
 def relative_difference(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,68 +148,9 @@ def relative_difference(expected: NDArray[np.float64], found: NDArray[np.float64
     return np.asarray(gap / np.maximum(size, floor))
 
 
-def make_probes(schema: RecordSchema, rows: Rows, seed: int) -> list[Probe]:
-    """The real rows, and rows made from them; the same seed makes the same ones."""
-    random = np.random.default_rng(seed)
-    if len(rows) > REAL_ROWS:
-        rows = rows.take(np.sort(random.choice(len(rows), REAL_ROWS, replace=False)))
-    some = rows.take(np.sort(random.choice(len(rows), min(len(rows), INVENTED_ROWS), replace=False)))
-    stepped = _step_aside(schema, some.tensors, random)
-    mixed = Tensors(random.permuted(stepped.numbers, axis=0), random.permuted(stepped.categories, axis=0))
-    return [
-        Probe(rows.ids, rows.tensors),
-        Probe(some.ids, stepped, "each number moved by at most one float32 step"),
-        Probe(some.ids, mixed, "values mixed with those of other rows"),
-        *_unseen(schema, some, rows.tensors),
-    ]
-
-
-def _step_aside(schema: RecordSchema, tensors: Tensors, random: np.random.Generator) -> Tensors:
-    """Move continuous numbers one float32 step down, up or not at all, within the range that was seen."""
-    numbers = tensors.numbers.copy()
-    for i, name in enumerate(schema.numbers):
-        if schema[name].kind not in ("number", "datetime"):
-            continue  # a whole number has no neighbours that a record could hold
-        column = numbers[:, i]
-        seen = column[~np.isnan(column)]
-        if len(seen):
-            towards = random.choice([-np.inf, 0.0, np.inf], len(column))
-            moved = np.nextafter(column, np.where(towards == 0, column, towards).astype(np.float32))
-            numbers[:, i] = np.clip(moved, seen.min(), seen.max())
-    return Tensors(numbers, tensors.categories)
-
-
-def _unseen(schema: RecordSchema, some: Rows, seen: Tensors) -> list[Probe]:
-    """A few real rows with one field set to what the record type allows and training never saw."""
-    base = some.take(slice(0, 20))
-    probes = []
-    for i, name in enumerate(schema.numbers):
-        if schema[name].optional and not np.isnan(seen.numbers[:, i]).any():
-            numbers = base.tensors.numbers.copy()
-            numbers[:, i] = np.nan
-            probes.append(Probe(base.ids, Tensors(numbers, base.tensors.categories), f"{name} missing"))
-    for i, name in enumerate(schema.categories):
-        for value, what in _unseen_categories(schema[name], set(seen.categories[:, i])):
-            categories = base.tensors.categories.copy()
-            categories[:, i] = value
-            probes.append(Probe(base.ids, Tensors(base.tensors.numbers, categories), what))
-    return probes
-
-
-def _unseen_categories(spec: FieldSpec, seen: set[str]) -> list[tuple[str, str]]:
-    values = [(choice, f"{spec.name}={choice!r}, never seen in training") for choice in spec.choices or ()]
-    if not spec.choices:
-        values.append((_UNSEEN_WORD, f"{spec.name} of a word never seen in training"))
-    if spec.optional:
-        values.append(("", f"{spec.name} missing"))
-    return [(value, what) for value, what in values if value not in seen]
-
-
 def predict(model: Any, system: System, tensors: Tensors) -> NDArray[np.float64]:
     """What the estimator answers: the value, or the probability of 1; shape ``[rows]``."""
-    frame = to_frame(system.schema, tensors)
-    answers = model.predict(frame) if system.task == "regression" else model.predict_proba(frame)[:, 1]
-    return np.asarray(answers, dtype=np.float64).reshape(len(tensors))
+    return answers_of(model, system.schema, system.task, tensors)
 
 
 def _answers(model: Any, system: System, probe: Probe) -> NDArray[np.float64]:

@@ -88,11 +88,20 @@ def load_estimator(folder: Path, trusted: Sequence[str] = ()) -> Any:
         The estimator; it predicts on a DataFrame such as `lifecycle.training.frame.to_frame` makes.
 
     Raises:
-        ConfigError: The file holds a type that nobody reviewed; nothing of it was built.
+        ConfigError: The file holds a type that nobody reviewed; nothing of it was built. Or a type's code is
+            not importable here.
     """
     path = folder / SKOPS
-    _refuse_unreviewed(skops.io.get_untrusted_types(file=path), trusted)
-    return skops.io.load(path, trusted=[*REVIEWED, *trusted])
+    try:
+        _refuse_unreviewed(skops.io.get_untrusted_types(file=path), trusted)
+        return skops.io.load(path, trusted=[*REVIEWED, *trusted])
+    except (ImportError, AttributeError) as error:
+        named = ", ".join(trusted) or "none of the user's own"
+        raise ConfigError(
+            f"the code of a type inside {SKOPS} is not here: {error} (trusted types: {named})",
+            hint="a release carries the state of such a type, not its code: run this where the project is, "
+            "with LIFECYCLE_PROJECT naming its folder, or install the package that defines the type",
+        ) from None
 
 
 def _refuse_unreviewed(found: Sequence[str], trusted: Sequence[str]) -> None:

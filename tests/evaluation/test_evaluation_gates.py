@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from lifecycle.core.params import SystemParams
-from lifecycle.core.values import Comparison, GateResult, Measurements, Parity, Verdict
+from lifecycle.core.values import Comparison, EngineChoice, GateResult, Measurements, Parity, Verdict
 from lifecycle.evaluation.gates import judge
 from lifecycle.evaluation.wording import NARROW
 
 PARITY = Parity(rows=2000, worst_relative=3e-6, worst_row="s-17", rtol=1e-4)
+ITSELF = EngineChoice(task="regression", engine="skops", reason="Odd has no converter to ONNX")
+
+
+def onnx(parity: Parity) -> EngineChoice:
+    return EngineChoice(task="regression", engine="onnx", parity=parity)
+
+
 MEASURED = Measurements(
     latency_p50_ms=2,
     latency_p99_ms=6,
@@ -58,7 +65,7 @@ def gates(**changes: Any) -> dict[str, GateResult]:
         "first": False,
         "comparisons": [compared(Verdict.BETTER)],
         "metrics": {"median_ape": 0.14, "bias": 0.97},
-        "parity": PARITY,
+        "choice": onnx(PARITY),
         "params": params(),
         "measurements": MEASURED,
         "size_mb": 2.0,
@@ -193,6 +200,25 @@ def test_a_gate_on_an_unknown_metric_is_not_kept() -> None:
     ],
 )
 def test_parity_names_the_worst_row(changes: dict[str, Any], detail: str) -> None:
-    found = gates(parity=PARITY.model_copy(update=changes))["parity"]
+    found = gates(choice=onnx(PARITY.model_copy(update=changes)))["parity"]
     assert not found.ok
     assert found.detail == detail
+
+
+def test_a_model_that_scikit_learn_serves_is_never_taken_for_a_kept_parity() -> None:
+    found = gates(choice=ITSELF)["parity"]
+    assert (found.ok, found.measured) == (True, "not applicable")
+    assert found.detail == (
+        "scikit-learn itself serves this model, which costs latency: Odd has no converter to ONNX"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [({"engine": "onnx"}, "engine: onnx"), ({"target": "edge"}, "target: edge")],
+)
+def test_where_onnx_is_asked_for_nothing_else_is_promoted(asked: dict[str, str], named: str) -> None:
+    """Such as when the requirement was raised after the model was trained."""
+    found = gates(choice=ITSELF, params=params(requirements=REQUIREMENTS | asked))["parity"]
+    assert not found.ok
+    assert found.detail.startswith(f"requirements ask for ONNX ({named}), and scikit-learn itself serves")

@@ -21,7 +21,7 @@ from lifecycle.core.record import Record
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import System
-from lifecycle.core.values import Evaluation, Lineage, Measurements, Parity, Window
+from lifecycle.core.values import EngineChoice, Evaluation, Lineage, Measurements, Parity, Window
 from lifecycle.evaluation import metrics
 from lifecycle.evaluation.baselines import naive_predictions
 from lifecycle.evaluation.comparison import compare_baselines
@@ -106,7 +106,11 @@ def report_on(
         first=first,
         comparisons=made,
         metrics=found,
-        parity=Parity(rows=500, worst_relative=1e-6, worst_row="17", rtol=1e-4),
+        choice=EngineChoice(
+            task=system.task,
+            engine="onnx",
+            parity=Parity(rows=500, worst_relative=1e-6, worst_row="17", rtol=1e-4),
+        ),
         params=params,
         measurements=measurements,
         size_mb=2,

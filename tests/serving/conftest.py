@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ import uvicorn
 from annotated_types import Ge, Le, MaxLen
 from fastapi import FastAPI
 from onnx import TensorProto, helper
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lifecycle.core.ports import Ledger
 from lifecycle.core.record import Record, RecordSchema, schema_of
@@ -25,6 +27,7 @@ from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.values import Deployment, Lineage, Parity, Release, Window
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving.app import create_app
+from lifecycle.serving.lane import FastLane
 from lifecycle.serving.store import VerifiedReleaseStore
 from tests.simulators.ledger import LedgerSimulator
 
@@ -185,9 +188,9 @@ def promote(ledger: Ledger, release: Release, version: str = "1", decision: str 
 class Service:
     """The service on a real socket, in a thread of this process."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, lane: type[asyncio.Protocol] = FastLane) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        self._server = uvicorn.Server(uvicorn.Config(app, http=lane, log_config=None, lifespan="on"))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -212,8 +215,12 @@ def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
         tick.wait(0.01)
 
 
-@pytest.fixture
-def client(ledger, store) -> Iterator[httpx.Client]:
+LANES = {"fast lane": FastLane, "long way": HttpToolsProtocol}
+"""Every request of the suite goes by each of them, and is answered alike."""
+
+
+@pytest.fixture(params=LANES.values(), ids=LANES)
+def client(ledger, store, request) -> Iterator[httpx.Client]:
     """The service, following the ledger every 20 ms."""
-    with Service(create_app(ledger, store, poll_seconds=0.02)) as client:
+    with Service(create_app(ledger, store, poll_seconds=0.02), request.param) as client:
         yield client

@@ -16,8 +16,11 @@ from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving.engine import load_engine
+from lifecycle.serving.formats.reader import Refusals
+from lifecycle.serving.formats.typed import read_patiently
+from lifecycle.serving.limits import MAX_INSTANCES
 from lifecycle.serving.live import LiveRelease
-from lifecycle.serving.predict import MAX_INSTANCES, answer
+from lifecycle.serving.predicting import answer
 from lifecycle.serving.problems import MAX_FAULTS, ProblemError
 from lifecycle.serving.responses import Prediction, Predictions
 from lifecycle.serving.store import VerifiedReleaseStore
@@ -53,6 +56,7 @@ def test_one_record(live):
     content = ask(live, HOME)
     assert content == {
         "prediction": ANSWER,
+        "prediction_id": content["prediction_id"],
         "record_id": "h1",
         "system": "homes",
         "release": live.digest,
@@ -171,6 +175,34 @@ def test_whatever_is_sent_is_answered_or_refused(live, content):
     except ProblemError as error:
         status = int(error.status)
     assert status in (200, 422)
+
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "sold_on": st.dates().map(date.isoformat),
+    "area": st.floats(100, 20_000) | st.integers(100, 20_000),
+    "beds": st.integers(0, 30),
+    "garden": st.booleans(),
+    "wall": st.sampled_from(["brick", "wood"]),
+    "depth": st.none() | st.floats(-1e39, 1e39) | st.integers(-(10**400), 10**400),
+    "note": st.none() | st.text(max_size=11),
+    "home_id": st.none() | st.text(),
+}
+NEARLY = st.fixed_dictionaries({}, optional={name: value | JSON for name, value in VALUES.items()})
+
+
+@given(records=st.lists(st.fixed_dictionaries(VALUES) | NEARLY, min_size=1, max_size=3), single=st.booleans())
+def test_what_the_quick_reader_takes_the_patient_one_reads_alike(live, records, single):
+    body = json.dumps(records[0] if single else {"instances": records}).encode()
+    reader = live.reader
+    try:
+        read = [reader.one(body)] if single else reader.several(body).instances
+        tensors, ids = reader.encode(read)
+    except Refusals:
+        return
+    patient = read_patiently(live, body)
+    np.testing.assert_array_equal(tensors.numbers, patient.tensors.numbers)
+    np.testing.assert_array_equal(tensors.categories, patient.tensors.categories)
+    assert ids == patient.record_ids
 
 
 class Visit(Record):

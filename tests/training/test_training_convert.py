@@ -30,11 +30,11 @@ from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.rows import Tensors
 from lifecycle.serving.engine import load_engine
 from lifecycle.training.convert import to_onnx
-from lifecycle.training.fit import fit, train_model
+from lifecycle.training.fit import fit
 from lifecycle.training.frame import to_frame
 from lifecycle.training.parity import predict
 from lifecycle.training.trend import TrendRegressor
-from tests.training.training_cases import PARAMS, House, Plain, make_rows, system_of
+from tests.training.training_cases import PARAMS, STRICT, House, Plain, make_rows, system_of, train_model
 
 
 def run(model: onnx.ModelProto, tensors: Tensors) -> Any:
@@ -63,7 +63,7 @@ def test_features_may_be_named_like_anything_inside(tmp_path):
         [("c", OneHotEncoder(handle_unknown="ignore"), ["categories"])], remainder=StandardScaler()
     )
     system = system_of(Awkward, "regression", lambda _: make_pipeline(encode, Ridge()))
-    assert train_model(system, PARAMS, rows, tmp_path, load_engine).ok
+    assert train_model(system, STRICT, rows, tmp_path, load_engine).parity.ok
     graph = onnx.load(tmp_path / "model.onnx").graph
     assert {value.name for value in graph.input} == {"categories", "numbers"}
 
@@ -73,7 +73,7 @@ def test_a_feature_that_the_model_drops_is_still_an_input(tmp_path):
     only_area = ColumnTransformer([("area", "passthrough", ["area"])], remainder="drop")
     system = system_of(House, "regression", lambda _: make_pipeline(only_area, Ridge()))
     rows = make_rows(House)
-    assert train_model(system, PARAMS, rows, tmp_path, load_engine).ok
+    assert train_model(system, STRICT, rows, tmp_path, load_engine).parity.ok
     assert load_engine(tmp_path).inputs == {"numbers", "categories"}
 
 
@@ -108,7 +108,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from tests.training.training_cases import PARAMS, House, make_rows, system_of
+from tests.training.training_cases import House, PARAMS, STRICT, make_rows, system_of, train_model
 from lifecycle.training.convert import to_onnx
 from lifecycle.training.fit import fit
 rows = make_rows(House)
@@ -223,10 +223,10 @@ def test_a_users_own_converter_and_type(tmp_path):
     named = f"{Doubled.__module__}.Doubled"
     refused = system_of(Plain, "regression", lambda _: Doubled())
     with pytest.raises(ConfigError, match="types that nobody reviewed") as caught:
-        train_model(refused, PARAMS, rows, tmp_path, load_engine)
+        train_model(refused, STRICT, rows, tmp_path, load_engine)
     assert named in caught.value.hint
     trusted = system_of(Plain, "regression", lambda _: Doubled(), trusted_types=(named,))
-    assert train_model(trusted, PARAMS, rows, tmp_path, load_engine).ok
+    assert train_model(trusted, STRICT, rows, tmp_path, load_engine).parity.ok
 
 
 def test_the_trees_of_one_fit_are_left_as_they_are():

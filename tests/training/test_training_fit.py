@@ -25,12 +25,21 @@ from lifecycle.core.record import schema_of
 from lifecycle.core.release import MODEL
 from lifecycle.serving.engine import load_engine
 from lifecycle.training.convert import TARGET_OPSET
-from lifecycle.training.fit import fit, train_model
+from lifecycle.training.fit import fit
 from lifecycle.training.frame import to_frame
 from lifecycle.training.parity import predict
 from lifecycle.training.trend import TrendRegressor
 from lifecycle.training.weights import weight_parameter
-from tests.training.training_cases import PARAMS, House, Plain, make_rows, system_of, weighted
+from tests.training.training_cases import (
+    PARAMS,
+    STRICT,
+    House,
+    Plain,
+    make_rows,
+    system_of,
+    train_model,
+    weighted,
+)
 
 
 class Spy(RegressorMixin, BaseEstimator):
@@ -124,7 +133,7 @@ def test_weights_change_the_model(build, tmp_path):
     late = rows.event_time >= np.datetime64("1996-01-01")
     system = system_of(House, "regression", build)
     half = replace(rows, weight=np.where(late, 1.0, 1e-9))
-    parity = train_model(system, PARAMS, half, tmp_path, load_engine)
+    parity = train_model(system, STRICT, half, tmp_path, load_engine).parity
     assert parity.ok
     of_weighted = load_engine(tmp_path).predict(rows.tensors)
     of_all = predict(fit(system, PARAMS, rows), system, rows.tensors)
@@ -248,7 +257,7 @@ class Lies(ClassifierMixin, BaseEstimator):
 def test_an_estimator_without_a_converter_is_named(tmp_path):
     system = system_of(Plain, "classification", lambda _: Lies())
     with pytest.raises(ConfigError, match=r"\.Lies has no converter to ONNX") as caught:
-        train_model(system, PARAMS, make_rows(Plain, "classification"), tmp_path, load_engine)
+        train_model(system, STRICT, make_rows(Plain, "classification"), tmp_path, load_engine)
     assert "update_registered_converter" in caught.value.hint
 
 
@@ -265,7 +274,7 @@ def test_a_failed_gate_leaves_no_reference_and_names_the_row(tmp_path):
 
     system = system_of(Plain, "regression", lambda _: make_pipeline(StandardScaler(), Ridge()))
     with pytest.raises(ParityError, match=r"row r17: scikit-learn answers .*, ONNX .* difference 0\.01,"):
-        train_model(system, PARAMS, rows, tmp_path, lambda _: Wrong())
+        train_model(system, STRICT, rows, tmp_path, lambda _: Wrong())
     assert not (tmp_path / "reference.json").exists()
 
 
@@ -273,16 +282,17 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "model").write_text("a file where a folder should be")
     system = system_of(Plain, "regression", lambda _: Ridge())
     with pytest.raises(StorageError, match=r"cannot write the model to .*: File exists"):
-        train_model(system, PARAMS, make_rows(Plain), tmp_path / "model", load_engine)
+        train_model(system, STRICT, make_rows(Plain), tmp_path / "model", load_engine)
 
 
 def test_metadata_of_the_model_names_system_and_schema(tmp_path):
     system = system_of(Plain, "regression", lambda _: make_pipeline(StandardScaler(), Ridge()))
-    train_model(system, PARAMS, make_rows(Plain), tmp_path, load_engine)
+    train_model(system, STRICT, make_rows(Plain), tmp_path, load_engine)
     model = onnx.load(tmp_path / MODEL)
     assert {item.key: item.value for item in model.metadata_props} == {
         "lifecycle.system": "test-system",
         "lifecycle.schema": system.schema.digest,
+        "lifecycle.row_by_row": "no",
     }
     assert {item.domain: item.version for item in model.opset_import}[""] == TARGET_OPSET[""]
     assert json.loads((tmp_path / "schema.json").read_text())["name"] == "Plain"

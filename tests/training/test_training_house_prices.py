@@ -47,7 +47,7 @@ def test_trained_on_real_sales_it_knows_next_months_market(sales, tmp_path):
     train = sales[(sales.sold_on >= date(1995, 1, 1)) & (sales.sold_on < date(1998, 1, 1))].iloc[::4]
     test = rows_of(sales[(sales.sold_on >= date(1998, 2, 1)) & (sales.sold_on < date(1998, 5, 1))])
 
-    parity = train_model(SYSTEM, PARAMS, rows_of(train), tmp_path, load_engine)
+    parity = train_model(SYSTEM, PARAMS, rows_of(train), tmp_path, load_engine).parity
 
     assert parity.worst_relative < 1e-5
     ratio = load_engine(tmp_path).predict(test.tensors) / test.label

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from lifecycle.core.params import SystemParams
+from lifecycle.core.ports import Engine
 from lifecycle.core.record import Record, schema_of
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.rows import Rows, encode
 from lifecycle.core.system import System, Task
+from lifecycle.core.values import EngineChoice
+from lifecycle.training import fit
 
 WALLS = ("brick", "wood stone", "plastic")
 DISTRICTS = ("north end", "old town", "harbour")
@@ -123,3 +127,15 @@ PARAMS = SystemParams.model_validate(
         "split": {"validation_days": 30, "test_days": 30},
     }
 )
+
+STRICT = PARAMS.model_copy(update={"requirements": PARAMS.requirements.model_copy(update={"engine": "onnx"})})
+"""What ONNX does not answer alike is refused."""
+
+COMPARED_ROWS = 4_000
+
+
+def train_model(
+    system: System, params: SystemParams, rows: Rows, out: Path, load_engine: Callable[[Path], Engine]
+) -> EngineChoice:
+    """As a flow does, on fewer probes: these tests train a hundred models."""
+    return fit.train_model(system, params, rows, out, load_engine, least=COMPARED_ROWS)

@@ -1,8 +1,10 @@
-"""The model, loaded. Stages, parity, batch and online all answer through this one, with the same numbers."""
+"""The ONNX model, run in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,13 +14,17 @@ from pydantic import ValidationError
 
 from lifecycle.core.errors import IntegrityError
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.release import MODEL, SCHEMA, read_schema
+from lifecycle.core.release import MODEL, ROW_BY_ROW, SCHEMA, read_schema
 from lifecycle.core.rows import Tensors, encode_records
 from lifecycle.core.synthetic import synthetic_records
 
 MIN_ROWS = 2
-"""One row alone takes another matrix kernel and may differ by 1e-5 from itself in a batch; two never do."""
+"""One row alone takes another matrix kernel and may differ by 1e-5 from itself in a batch; two never do.
 
+A graph without matrix products says so (``ROW_BY_ROW``), and is asked one row as it is."""
+
+_FIRST_ROWS = np.zeros(MIN_ROWS, dtype=np.intp)
+_OUTPUTS = ["prediction"]
 _FAULTS = (
     failures.EPFail,
     failures.Fail,
@@ -43,9 +49,15 @@ class OnnxEngine:
         session: The loaded graph. Safe to call from several threads at once.
     """
 
+    inline = True
+
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self.inputs = frozenset(node.name for node in session.get_inputs())
+        facts = session.get_modelmeta().custom_metadata_map
+        self._least = 1 if facts.get(ROW_BY_ROW) == "yes" else MIN_ROWS
+        self._takes_numbers = "numbers" in self.inputs
+        self._takes_categories = "categories" in self.inputs
 
     def predict(self, tensors: Tensors) -> NDArray[np.float64]:
         """One answer per row.
@@ -62,19 +74,33 @@ class OnnxEngine:
         rows = len(tensors)
         if rows == 0:
             return np.empty(0, dtype=np.float64)
-        if rows < MIN_ROWS:
-            tensors = tensors.take(np.zeros(MIN_ROWS, dtype=np.intp))
-        packed = {"numbers": tensors.numbers, "categories": tensors.categories}
-        feed = {name: packed[name] for name in self.inputs}
-        answers = np.asarray(self._session.run(["prediction"], feed)[0])
+        if rows < self._least:
+            tensors = tensors.take(_FIRST_ROWS)
+        feed: dict[str, NDArray[Any]] = {}
+        if self._takes_numbers:
+            feed["numbers"] = tensors.numbers
+        if self._takes_categories:
+            feed["categories"] = tensors.categories
+        answers = self._session.run(_OUTPUTS, feed)[0]
         if answers.size != len(tensors):
             raise IntegrityError(
                 f"the model gave answers of shape {answers.shape} for {len(tensors)} rows", hint=_HINT
             )
-        return answers.reshape(-1)[:rows].astype(np.float64)
+        return np.asarray(answers.reshape(-1)[:rows], dtype=np.float64)
+
+    def submit(self, tensors: Tensors, done: Callable[[NDArray[np.float64] | Exception], None]) -> None:
+        """Call ``done`` with the answers, or with what went wrong, before this returns."""
+        try:
+            outcome: NDArray[np.float64] | Exception = self.predict(tensors)
+        except Exception as error:  # noqa: BLE001 - whoever asked must hear of it
+            outcome = error
+        done(outcome)
+
+    def close(self) -> None:
+        """Nothing to do: the session goes with the last reference to it."""
 
 
-def load_engine(folder: Path) -> OnnxEngine:
+def load_onnx(folder: Path) -> OnnxEngine:
     """Load and warm up the model of a folder that holds ``model.onnx`` and ``schema.json``.
 
     Args:
