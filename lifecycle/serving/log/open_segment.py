@@ -8,13 +8,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from lifecycle.serving.log.recovery import CLOSED, OPEN, names
 from lifecycle.serving.log.segment import Header
 
 _TRIES = 20
+_FOLDERS = 3  # log/<system>/segments
 logger = logging.getLogger(__name__)
 
 
@@ -92,12 +95,13 @@ class OpenSegment:
             raise
 
     def _enter(self) -> None:
-        """Make the file's entry in its folder durable, too."""
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """Make the file's entry in its folder durable, and those of the folders that the log has made."""
+        for folder in islice(self._path.parents, _FOLDERS):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         self._is_entered = True
 
     @property
@@ -117,7 +121,8 @@ class OpenSegment:
                 self._path.rename(self._path.with_suffix(CLOSED))
         except OSError as error:
             logger.error("%s cannot be closed: %s", self._path, error.strerror)
-        self.abandon()
+        with suppress(OSError):  # the descriptor is gone all the same
+            self.abandon()
 
     def abandon(self) -> None:
         """Let go of the file, as a process does that dies."""
@@ -125,7 +130,7 @@ class OpenSegment:
 
 
 def _claim(path: Path) -> int:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if names(path, descriptor):

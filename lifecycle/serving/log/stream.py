@@ -28,7 +28,7 @@ class Stream:
     """The segments of one folder.
 
     Every method may be called from any thread: one lock, hardly ever contended, is held for as long as a
-    write takes, and never during the fdatasync of a group.
+    write takes. It is not held during the fdatasync of a group, but for the last one of a segment.
 
     Args:
         folder: Made at the first write.

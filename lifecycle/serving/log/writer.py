@@ -80,7 +80,7 @@ class PredictionLog:
     Args:
         root: Has one folder per system, such as ``.lifecycle/log``.
         deliver: Runs callbacks of tickets on the event loop: its ``call_soon_threadsafe``. Without a loop
-            they run in the thread that commits.
+            they run in the thread that commits, and must not write to the log.
         limits: When segments are closed.
         clock: Nanoseconds since 1970 UTC.
 
