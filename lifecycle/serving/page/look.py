@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from lifecycle import __version__
-from lifecycle.serving.live import LiveRelease, LiveReleases, Standing
+from lifecycle.serving.live import LiveRelease, LiveReleases
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.page.view import LiveView, LogView, PageView, SystemView, WaitingView
+from lifecycle.serving.standing import Standing
 
 
 def look(
