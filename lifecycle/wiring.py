@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
 from lifecycle.core.params import load_params
-from lifecycle.core.settings import Settings
+from lifecycle.core.settings import Settings, environment_of
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
     from lifecycle.data.workspace import GitDvcWorkspace
+    from lifecycle.serving.board import Seat
     from lifecycle.serving.keys import KeyFile
+    from lifecycle.serving.process import Manner
     from lifecycle.steps.loop import Loop
     from lifecycle.steps.reproduce import Proof
 
@@ -64,10 +70,11 @@ def open_signer(settings: Settings) -> Signer:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """The deployment ledger."""
+    """The deployment ledger; the servers of this machine are told of each switch it records."""
     from lifecycle.rollout.ledger import SqlLedger
+    from lifecycle.serving.notice import announce
 
-    return SqlLedger(settings.ledger)
+    return SqlLedger(settings.ledger, switched=partial(announce, settings.state))
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -129,29 +136,75 @@ def run_stage(root: Path, stage: str, system: str) -> None:
         stages.run_evaluate(root, system, engine_loader(root))
 
 
-def serve(settings: Settings, port: int) -> None:
+def serve(settings: Settings, port: int, workers: int | None = None) -> None:
     """Run the prediction service until it is told to stop.
+
+    Args:
+        settings: Where things are.
+        port: 0 takes a free one.
+        workers: How many processes answer; ``settings.serving_workers``, if None. One runs in this process.
 
     Raises:
         ConfigError: It would listen to other machines without API keys.
     """
-    from lifecycle.serving.app import create_app
     from lifecycle.serving.keys import KeyRing, require_keys
-    from lifecycle.serving.server import run_server
 
-    keys = KeyRing(settings.key_file)
-    require_keys(keys, settings.host)
-    app = create_app(
+    require_keys(KeyRing(settings.key_file), settings.host)
+    count = workers or settings.serving_workers
+    if count == 1:
+        from lifecycle.serving.server import run_server
+
+        run_server(_service(settings), settings.host, port, _manner(settings))
+    else:
+        from lifecycle.serving.workers import Workers
+
+        command = (sys.executable, "-P", "-m", "lifecycle", "serve", "--place")
+        environment = os.environ | environment_of(settings)
+        Workers(command, count, environment, _manner(settings)).run(settings.host, port)
+
+
+def work(settings: Settings, place: str) -> None:
+    """Be one worker of ``serve``.
+
+    Args:
+        settings: The parent's.
+        place: A ``Place`` as JSON.
+    """
+    from lifecycle.serving.process import Place
+    from lifecycle.serving.worker import run_worker
+
+    run_worker(Place.from_json(place), lambda seat: _service(settings, seat), _manner(settings))
+
+
+def _service(settings: Settings, seat: Seat | None = None) -> ASGIApp:
+    """The prediction service of this process.
+
+    Args:
+        settings: Where things are.
+        seat: Its place among several workers, which share their counters; None if it is the only one.
+    """
+    from lifecycle.serving.app import create_app
+    from lifecycle.serving.keys import KeyRing
+
+    return create_app(
         open_ledger(settings),
         open_store(settings),
         poll_seconds=settings.poll_seconds,
-        keys=keys,
+        keys=KeyRing(settings.key_file),
         origins=settings.origins,
         log=settings.log,
+        counters=settings.state / "counters" if seat else None,
         mlflow=addresses(settings).get("mlflow", ""),
         load_engine=engine_loader(settings.project, settings.estimator_workers),
+        seat=seat,
+        state=settings.state,
     )
-    run_server(app, settings.host, port)
+
+
+def _manner(settings: Settings) -> Manner:
+    from lifecycle.serving.process import Manner
+
+    return Manner(settings.tls_certificate, settings.tls_key, settings.drain_seconds)
 
 
 def open_keys(settings: Settings) -> KeyFile:

@@ -59,10 +59,24 @@ def down(as_json: bool) -> None:
 
 @click.command()
 @click.option("--port", type=int, help="0 takes a free one (default: LIFECYCLE_SERVING_PORT).")
-@example("lifecycle serve --port 8000")
-def serve(port: int | None) -> None:
-    """Run the prediction service alone, in the foreground."""
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that answer (default: LIFECYCLE_SERVING_WORKERS, which is 1).",
+)
+@click.option("--place", hidden=True, help="Given to a worker by its parent.")
+@example("lifecycle serve --port 8000 --workers 2")
+def serve(port: int | None, workers: int | None, place: str | None) -> None:
+    """Run the prediction service alone, in the foreground.
+
+    SIGTERM ends it once every request is answered; SIGHUP replaces its workers one after the other, if it has
+    several.
+    """
     from lifecycle.wiring import serve as run
+    from lifecycle.wiring import work
 
     settings = settings_now()
-    run(settings, settings.serving_port if port is None else port)
+    if place is not None:
+        work(settings, place)
+    else:
+        run(settings, settings.serving_port if port is None else port, workers)

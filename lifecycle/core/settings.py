@@ -29,6 +29,12 @@ class Settings(BaseSettings):
     dvc_remote: str = Field("", description="URL of the DVC remote that snapshots are pushed to")
     host: str = Field("127.0.0.1", description="Address the servers listen on")
     serving_port: int = Field(8000, description="Prediction service")
+    serving_workers: int = Field(1, ge=1, le=64, description="Processes that answer predictions")
+    tls_certificate: Path | None = Field(None, description="PEM file: the prediction service speaks HTTPS")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    drain_seconds: float = Field(
+        0.5, ge=0, description="How long a service that ends still takes new connections, seconds"
+    )
     mlflow_port: int = Field(5000, description="MLflow UI")
     prefect_port: int = Field(4200, description="Prefect UI and API")
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
@@ -96,6 +102,17 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The folder of the signing key and the trusted public keys."""
         return self.state / "keys"
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables by which a child process has the same settings.
+
+    Example:
+        >>> environment_of(Settings(project=Path("/shop"), serving_port=0))["LIFECYCLE_SERVING_PORT"]
+        '0'
+    """
+    given = settings.model_dump(mode="json", exclude_none=True)
+    return {f"LIFECYCLE_{name.upper()}": str(value) for name, value in given.items()}
 
 
 def quiet_environment(settings: Settings) -> dict[str, str]:

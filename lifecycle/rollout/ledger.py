@@ -31,6 +31,7 @@ class SqlLedger:
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user@host/database``.
+        switched: Called after a switch was stored, to tell those who obey this ledger; must not fail.
 
     Example:
         >>> import tempfile
@@ -39,8 +40,9 @@ class SqlLedger:
         True
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, switched: Callable[[], None] | None = None) -> None:
         self._url = databases.parse_url(url)
+        self._switched = switched
         self._seen = False
 
     def live(self, system: str) -> Deployment | None:
@@ -102,7 +104,10 @@ class SqlLedger:
             trail.expect(expected)
             before = trail.live
             trail.append(deployment)
-            return _append(connection, deployment, before)
+            stored = _append(connection, deployment, before)
+        if self._switched is not None and stored.decision != "hold":
+            self._switched()
+        return stored
 
     def close(self) -> None:
         """Let go of the connection that reading keeps (PostgreSQL only); the ledger can be used again."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
@@ -22,18 +23,24 @@ from lifecycle.core.suggest import nearest
 from lifecycle.serving import engine, problems, responses
 from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.asgi import AsgiLane
+from lifecycle.serving.board import Seat
 from lifecycle.serving.desk import Desk
 from lifecycle.serving.keys import KeyRing
-from lifecycle.serving.lane import DESK
-from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine, Standing
+from lifecycle.serving.lane import DESK, DRAINING
+from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine
 from lifecycle.serving.log.writer import PredictionLog
 from lifecycle.serving.metrics import Metrics, add_metrics
+from lifecycle.serving.notice import Notices
 from lifecycle.serving.openapi import ApiPage
 from lifecycle.serving.overview import facts_of, page_of
 from lifecycle.serving.page import add_page
 from lifecycle.serving.problems import ProblemError
 from lifecycle.serving.routes import Routes
+from lifecycle.serving.standing import Standing
 from lifecycle.serving.tracing import open_spans
+
+JOIN_SECONDS = 30.0
+"""Longest wait of a worker for what the others answer with; then it takes connections and says 503 itself."""
 
 _DESCRIPTION = """\
 Predictions of every live system. Each answer names the release that made it; a promotion or rollback
@@ -51,6 +58,8 @@ def create_app(
     log: Path | None = None,
     counters: Path | None = None,
     mlflow: str = "",
+    seat: Seat | None = None,
+    state: Path | None = None,
 ) -> FastAPI:
     """Make the service; it follows the ledger while it runs.
 
@@ -64,8 +73,10 @@ def create_app(
         log: Folder of the prediction log; None: nothing is logged.
         mlflow: Address of MLflow's pages, for links; empty if there is none.
         counters: Folder in which the workers of a service share their counters; None: there is one.
+        seat: This worker's place among the workers of the service; None if it is the only one.
+        state: The project's state folder, where switches are announced; None: they are seen by polling.
     """
-    live = LiveReleases(ledger, store, load_engine, poll_seconds)
+    live = LiveReleases(ledger, store, load_engine, poll_seconds, seat)
     keys = keys or KeyRing(None)
     metrics = Metrics(counters, facts=lambda: facts_of(live, desk, accounts))
     accounts = Accounts(metrics)
@@ -82,7 +93,9 @@ def create_app(
         live.start()
         chores = asyncio.create_task(_every_second(keys.refresh))
         try:
-            yield {DESK: desk}  # found there by the fast lane
+            with Notices(state, live.look) if state else nullcontext():
+                await _join(live)
+                yield {DESK: desk}  # found there by the fast lane
         finally:
             chores.cancel()
             live.stop()
@@ -116,6 +129,13 @@ def create_app(
     return app
 
 
+async def _join(live: LiveReleases) -> None:
+    """Take connections once this worker can answer as the others do: those that wait are not refused."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while not live.joined and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+
+
 async def _every_second(*chores: Callable[[], None]) -> None:
     while True:
         for chore in chores:
@@ -146,8 +166,9 @@ def _add_health(app: FastAPI, live: LiveReleases, accounts: Accounts) -> None:
         summary="Whether every system has a release that answers",
         responses={503: {"model": responses.Readiness, "description": "Not yet"}},
     )
-    async def readyz(response: Response) -> responses.Readiness:
-        found = responses.readiness(live, accounts.log_states())
+    async def readyz(request: Request, response: Response) -> responses.Readiness:
+        draining = bool(getattr(request.state, DRAINING, False))
+        found = responses.readiness(live, accounts.log_states(), draining=draining)
         response.status_code = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return found
 
@@ -188,8 +209,8 @@ def _standing(live: LiveReleases, system: str) -> Standing:
 
 def _release(live: LiveReleases, system: str) -> LiveRelease:
     """The release that answers a request from here to its end, whatever is promoted meanwhile."""
-    standing = _standing(live, system)
-    if standing.current is None:
-        reason = standing.fault or "it is loading"
+    release = live.current(system)
+    if release is None:
+        reason = _standing(live, system).reason
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{system} has no release that answers: {reason}")
-    return standing.current
+    return release

@@ -182,9 +182,11 @@ class FastLane(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def shutdown(self) -> None:
-        """The server ends: close when the reply that is due is written."""
+        """The server ends: close when the reply that is due is written, or the request that is coming."""
         if self._waiting:
             self._last = True
+        elif self._begun is not None and self.app_state.get(DRAINING):
+            pass  # its answer closes the connection
         else:
             super().shutdown()
 

@@ -8,11 +8,12 @@ from lifecycle import __version__
 from lifecycle.core.release import Manifest
 from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Desk
-from lifecycle.serving.live import LiveRelease, LiveReleases, Standing
+from lifecycle.serving.live import LiveRelease, LiveReleases
 from lifecycle.serving.log.terms import LogState
 from lifecycle.serving.metrics.facts import Facts, ReleaseFact, SystemFact
 from lifecycle.serving.metrics.service import SHORT
-from lifecycle.serving.page import LiveView, LogView, PageView, SystemView, WaitingView
+from lifecycle.serving.page import LiveView, LogView, PageView, Switch, SystemView, WaitingView
+from lifecycle.serving.standing import Standing, Swap
 
 _DURABILITY = {
     "process": "written before it is sent",
@@ -29,6 +30,10 @@ def facts_of(live: LiveReleases, desk: Desk, accounts: Accounts) -> Facts:
         counted = accounts.metrics.log(system)
         counted.entries = state.entries
         counted.unlogged = {str(reason): count for reason, count in state.unlogged.items()}
+    for system, standing in standings.items():
+        switched = accounts.metrics.switches(system)
+        switched.switches, switched.seconds = standing.switches, standing.switch_seconds
+        switched.failures = standing.failures
     return Facts(
         in_flight=desk.in_threads,
         queued=desk.queued,
@@ -51,6 +56,7 @@ def _system_fact(name: str, standing: Standing, log: LogState | None) -> SystemF
         name,
         waiting=standing.behind,
         faulty=bool(standing.behind and standing.fault),
+        last_switch=standing.swaps[-1].seconds if standing.swaps else None,
         log_lag=log.lag_seconds if log else 0.0,
         log_failing=bool(log and log.fault),
     )
@@ -67,6 +73,7 @@ def page_of(live: LiveReleases, accounts: Accounts, mlflow: str) -> PageView:
                 live=_live_view(standing.current) if standing.current else None,
                 rates=whole.rates(name),
                 waiting=_waiting_view(standing),
+                switches=tuple(map(_switch_view, reversed(standing.swaps))),
                 log=_log_view(standing.current.manifest, logs.get(name)) if standing.current else None,
                 listed=standing.listed,
             )
@@ -97,13 +104,25 @@ def _live_view(release: LiveRelease) -> LiveView:
     )
 
 
+def _switch_view(swap: Swap) -> Switch:
+    deployment = swap.deployment
+    return Switch(
+        at=deployment.decided_at,
+        decision=deployment.decision,
+        version=deployment.version,
+        release=deployment.release.digest,
+        by=deployment.actor,
+        seconds=swap.seconds,
+    )
+
+
 def _waiting_view(standing: Standing) -> WaitingView | None:
     if not standing.behind:
         return None
     return WaitingView(
         version=standing.wanted.version,
         release=standing.wanted.release.digest,
-        reason=standing.fault or "it is loading",
+        reason=standing.reason,
         attempts=standing.attempts,
         faulty=bool(standing.fault),
     )

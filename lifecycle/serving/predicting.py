@@ -118,7 +118,7 @@ def no_release(live: LiveReleases, system: str) -> ProblemError:
             HTTPStatus.NOT_FOUND,
             f"no system of that name is live{nearest(system, standings)} (live: {known})",
         )
-    reason = standings[system].fault or "it is loading"
+    reason = standings[system].reason
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"{system} has no release that answers: {reason}")
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lifecycle.core.values import Deployment, Lineage
-from lifecycle.serving.live import RELEASE_HEADER, LiveReleases, Standing
+from lifecycle.serving.live import RELEASE_HEADER, LiveReleases
 from lifecycle.serving.log.terms import LogState
+from lifecycle.serving.standing import Standing
 
 
 class Answer(BaseModel):
@@ -121,6 +122,7 @@ class Readiness(BaseModel):
     """
 
     ready: bool
+    draining: bool = Field(False, description="Whether this process is ending: send new requests elsewhere")
     ledger: LedgerReadiness
     systems: dict[str, SystemReadiness]
 
@@ -153,15 +155,17 @@ def system_page(standing: Standing) -> SystemPage:
     )
 
 
-def readiness(live: LiveReleases, logs: Mapping[str, LogState]) -> Readiness:
+def readiness(live: LiveReleases, logs: Mapping[str, LogState], *, draining: bool = False) -> Readiness:
     """How everything stands.
 
     Args:
         live: What is live.
         logs: How the log of each system fares.
+        draining: Whether this process is ending: it is not ready, then.
     """
     return Readiness(
-        ready=live.ready,
+        ready=live.ready and not draining,
+        draining=draining,
         ledger=LedgerReadiness(
             reachable=not live.ledger_fault and live.ledger_age is not None,
             seconds_ago=live.ledger_age,
@@ -190,6 +194,6 @@ def _waiting(standing: Standing) -> Waiting | None:
     return Waiting(
         release=wanted.release.digest,
         version=wanted.version,
-        reason=standing.fault or "loading",
+        reason=standing.reason,
         attempts=standing.attempts,
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Value
+
+_SERVING_GRACE = 15
+"""Requests in flight have ten seconds to end, and the processes some to go; seconds."""
 
 
 class Service(Value):
@@ -26,6 +31,7 @@ class Service(Value):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     command: tuple[str, ...] = Field(min_length=1)
     env: dict[str, str] = Field({}, description="Beside the environment that all services share")
+    scheme: Literal["http", "https"] = Field("http", description="What it speaks")
     port: int = Field(0, ge=0, description="The usual port; another is taken if it is busy. 0: any")
     ready: str = Field("/", description="Path that answers 2xx as soon as the service is of use")
     page: bool = Field(True, description="Whether people and programs go there: listed among the addresses")
@@ -116,8 +122,10 @@ def _serving(settings: Settings) -> Service:
     return Service(
         name="serving",
         command=_python("lifecycle", "serve", "--port", "{port}"),
+        scheme="https" if settings.tls_certificate else "http",
         port=settings.serving_port,
         ready="/healthz",
+        grace=_SERVING_GRACE + math.ceil(settings.drain_seconds),
     )
 
 

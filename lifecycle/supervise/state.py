@@ -33,7 +33,7 @@ class Stack(Value):
 
     def address(self, service: Service) -> str:
         """Where a service listens, without a trailing slash."""
-        return f"http://{self.host}:{service.port}"
+        return f"{service.scheme}://{self.host}:{service.port}"
 
     @property
     def alive(self) -> bool:

@@ -12,7 +12,7 @@ from lifecycle.core.settings import Settings
 from lifecycle.core.values import Value
 from lifecycle.supervise.daemon import process_table
 from lifecycle.supervise.processes import memory_mb
-from lifecycle.supervise.readiness import answers
+from lifecycle.supervise.readiness import answers, looking_client
 from lifecycle.supervise.services import Service
 from lifecycle.supervise.state import Stack, read_stack, starts
 
@@ -69,7 +69,7 @@ def status(settings: Settings) -> Status:
     processes: dict[str, dict[str, Any]] = {}
     with suppress(UnavailableError):
         processes = process_table(stack) if stack.alive else {}
-    with httpx.Client(timeout=2, trust_env=False) as client:
+    with looking_client() as client:
         return Status(
             services=tuple(
                 _service_status(settings, stack, service, processes.get(service.name, {}), client)

@@ -103,7 +103,7 @@ def _with_ports(host: str, services: Sequence[Service], echo: Echo) -> tuple[Ser
         ports[service.name] = _free(host, port) or _free(host, 0)
         if service.port and ports[service.name] != service.port:
             echo(f"port {service.port} is busy: {service.name} takes {ports[service.name]}")
-    addresses = {name: f"http://{host}:{port}" for name, port in ports.items()}
+    addresses = {it.name: f"{it.scheme}://{host}:{ports[it.name]}" for it in services}
     return tuple(service.filled(ports[service.name], addresses) for service in services)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 
-from lifecycle.core.errors import UnavailableError
+from lifecycle.core.errors import IntegrityError, UnavailableError
 from lifecycle.serving import live as live_module
+from lifecycle.serving.board import Board
 from lifecycle.serving.engine import load_engine
 from lifecycle.serving.live import LiveReleases
 from tests.serving.conftest import eventually, promote
@@ -191,3 +194,146 @@ def test_a_system_the_ledger_forgets_goes_on_answering_and_says_so(live, ledger,
     ledger.rows = rows
     live.poll()
     assert live.standings["homes"].listed
+
+
+class Crew:
+    """The workers of one service, in one process, each polled by hand."""
+
+    def __init__(self, ledger, store, count: int = 3) -> None:
+        self.board = Board()
+        self.ledger, self.store = ledger, store
+        self.broken: set[int] = set()
+        self.workers = {number: self.start(number) for number in range(count)}
+
+    def start(self, number: int) -> LiveReleases:
+        def load(folder):
+            if number in self.broken:
+                raise IntegrityError("model.onnx does not load here")
+            return load_engine(folder)
+
+        return LiveReleases(self.ledger, self.store, load, 0.0, self.board.seat(number))
+
+    def poll(self) -> None:
+        for worker in self.workers.values():
+            worker.poll()
+
+    def answers(self) -> set[str]:
+        found = [worker.current("homes") for worker in self.workers.values()]
+        return {release.digest if release else "none" for release in found}
+
+    def all_answer(self, digest: str) -> None:
+        eventually(lambda: self.poll() or self.answers() == {digest})
+
+
+@pytest.fixture
+def crew(ledger, store) -> Crew:
+    return Crew(ledger, store)
+
+
+def test_workers_switch_as_one_and_remember_when(crew, ledger, releases):
+    first, second = releases.write(1.0), releases.write(2.0)
+    promote(ledger, first)
+    crew.all_answer(first.digest)
+    promote(ledger, second, version="2")
+    for number in (0, 1):  # the third has not looked yet
+        eventually(lambda number=number: crew.workers[number].poll() or prepared(crew.workers[number]))
+        assert crew.answers() == {first.digest}
+        assert "other workers still load it" in crew.workers[number].standings["homes"].reason
+    eventually(lambda: crew.workers[2].poll() or crew.answers() == {second.digest})
+    for worker in crew.workers.values():
+        standing = worker.standings["homes"]
+        assert standing.current.digest == second.digest
+        assert [swap.deployment.version for swap in standing.swaps] == ["1", "2"]
+        assert all(0 <= swap.seconds < 10 for swap in standing.swaps)
+
+
+def prepared(live: LiveReleases) -> bool:
+    return live.standings["homes"].prepared
+
+
+def test_what_one_worker_cannot_load_none_answers_with_and_each_says_why(crew, ledger, releases):
+    first, second = releases.write(1.0), releases.write(2.0)
+    promote(ledger, first)
+    crew.all_answer(first.digest)
+    crew.broken = {1}
+    promote(ledger, second, version="2")
+
+    def all_say_why() -> bool:
+        crew.poll()
+        faults = {worker.standings["homes"].fault for worker in crew.workers.values()}
+        return faults == {"model.onnx does not load here"}
+
+    eventually(all_say_why)
+    assert crew.answers() == {first.digest}
+    assert all(worker.ready for worker in crew.workers.values())
+    crew.broken = set()
+    crew.all_answer(second.digest)
+    assert all(worker.standings["homes"].fault == "" for worker in crew.workers.values())
+
+
+def test_a_worker_that_dies_while_the_others_wait_for_it_holds_nothing_up(crew, ledger, releases):
+    first, second = releases.write(1.0), releases.write(2.0)
+    promote(ledger, first)
+    crew.all_answer(first.digest)
+    del crew.workers[1]
+    promote(ledger, second, version="2")
+    for worker in crew.workers.values():
+        eventually(lambda worker=worker: worker.poll() or prepared(worker))
+    assert crew.answers() == {first.digest}
+    crew.board.leave(1)  # as the parent does
+    crew.all_answer(second.digest)
+
+
+def test_a_successor_answers_as_the_others_even_while_the_ledger_is_away(crew, ledger, releases):
+    release = releases.write(1.0)
+    promote(ledger, release)
+    crew.all_answer(release.digest)
+    ledger.outage = UnavailableError("the ledger does not answer")
+    crew.board.leave(1)
+    crew.workers[1] = crew.start(1)
+    assert not crew.workers[1].joined
+    crew.all_answer(release.digest)
+    assert crew.workers[1].joined
+    assert crew.workers[1].ready
+    assert crew.workers[1].standings["homes"].swaps == (), "it saw no switch"
+
+
+def test_a_successor_that_loads_what_others_cannot_answers_with_what_they_do(crew, ledger, releases):
+    first, second = releases.write(1.0), releases.write(2.0)
+    promote(ledger, first)
+    crew.all_answer(first.digest)
+    crew.broken = {0}
+    promote(ledger, second, version="2")
+    crew.board.leave(1)
+    crew.workers[1] = crew.start(1)
+    eventually(lambda: crew.poll() or (crew.workers[1].joined and prepared(crew.workers[1])))
+    assert crew.answers() == {first.digest}
+
+
+def test_the_old_release_is_let_go_once_no_request_holds_it(live, ledger, releases):
+    promote(ledger, releases.write(1.0))
+    settle(live)
+    request = live.current("homes")
+    engine = weakref.ref(request.engine)
+    promote(ledger, releases.write(2.0), version="2")
+    settle(live)
+    gc.collect()
+    assert engine() is request.engine
+    del request
+    gc.collect()
+    assert engine() is None
+
+
+def test_a_ledger_restored_from_a_backup_is_followed_back(live, ledger, releases):
+    promote(ledger, releases.write(1.0))
+    settle(live)
+    backup = ledger.rows[:]
+    promote(ledger, releases.write(2.0), version="2")
+    settle(live)
+    ledger.rows = backup
+    settle(live)
+    assert live.current("homes").deployment.version == "1"
+    again = releases.write(3.0)
+    promote(ledger, again, version="3")  # the id of version 2 once more
+    settle(live)
+    assert serving(live) == again.digest
