@@ -78,9 +78,8 @@ class RecordReader:
         rows = [astuple(record) for record in records]
         shape = len(rows), self._width
         numbers = np.array([self._numbers(row) for row in rows], dtype=self._wide).reshape(shape)
-        if self._may_overflow:
-            if (np.abs(numbers) > _FLOAT32_MAX).any():
-                raise OverflowError
+        if self._may_overflow and (np.abs(numbers) > _FLOAT32_MAX).any():
+            raise OverflowError
         words = np.array([self._words(row) for row in rows], dtype=object).reshape(len(rows), -1)
         ids = [row[self._id] for row in rows]
         return Tensors(numbers.astype(np.float32, copy=False), words), (
