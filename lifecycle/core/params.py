@@ -27,7 +27,9 @@ class SourceParams(Section):
     """
 
     origin: Literal["licensed", "user"]
-    kind: Literal["csv", "parquet", "sql"]
+    kind: Literal["csv", "parquet", "sql", "predictions"] = Field(
+        description="A file, a query, or the system's own logged predictions with their outcomes"
+    )
     path: str | None = Field(None, description="File or glob, relative to the project; csv and parquet only")
     url: str | None = Field(
         None, description="SQLAlchemy URL, or the name of an environment variable as $NAME; sql only"
@@ -43,10 +45,21 @@ class SourceParams(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> SourceParams:
+        if self.kind == "predictions":
+            return self._logged()
         needed = ("url", "query") if self.kind == "sql" else ("path",)
         missing = [name for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(f"a {self.kind} source needs {' and '.join(missing)}")
+        return self
+
+    def _logged(self) -> SourceParams:
+        if self.origin != "user":
+            raise ValueError("a predictions source holds the user's own rows: origin: user")
+        if given := sorted(self.model_fields_set - {"origin", "kind"}):
+            raise ValueError(
+                f"a predictions source takes no {' and no '.join(given)}: the log is typed already"
+            )
         return self
 
 

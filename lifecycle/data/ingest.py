@@ -20,6 +20,7 @@ from lifecycle.data.batch import ORIGIN, Batch
 from lifecycle.data.months import Months, month_name
 from lifecycle.data.partitions import publish, staging, storage_errors, write_partition
 from lifecycle.data.quarantine import Quarantine
+from lifecycle.data.source_predictions import Logged
 from lifecycle.data.sources import Part, open_sources, read_batches
 from lifecycle.data.tables import Sifted, moment, sift
 
@@ -47,7 +48,13 @@ class Ingested:
 
 
 def ingest(
-    schema: RecordSchema, params: SystemParams, root: Path, as_of: datetime, out: Path, quarantine: Path
+    schema: RecordSchema,
+    params: SystemParams,
+    root: Path,
+    as_of: datetime,
+    out: Path,
+    quarantine: Path,
+    log: Path | None = None,
 ) -> Ingested:
     """Read, validate and merge all sources into monthly partitions.
 
@@ -63,6 +70,7 @@ def ingest(
         as_of: The moment to stand at; without an offset, UTC.
         out: Folder of the partitions; months that did not change keep their files.
         quarantine: File for the description of refused rows, as JSON lines.
+        log: The system's folder of the prediction log, for a source of kind ``predictions``.
 
     Raises:
         SensitiveFieldError: The record has a field that may not rest in clear; nothing was read.
@@ -74,7 +82,7 @@ def ingest(
     """
     _refuse_unfit(schema)
     now = parse_moment(as_of)
-    parts = open_sources(schema, params.sources, root)
+    parts = open_sources(schema, params.sources, root, Logged(log, now) if log else None)
     with storage_errors("the quarantine file", quarantine.parent):
         refused = Quarantine(quarantine)
     with refused, storage_errors("the snapshot", out.parent), staging(out) as folder:

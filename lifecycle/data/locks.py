@@ -27,11 +27,13 @@ class SystemLock:
     Args:
         path: The lock file. It stays where it is: removing it would let two flows hold two files.
         system: Name of the system, for messages.
+        what: What of it is held, for messages.
     """
 
-    def __init__(self, path: Path, system: str) -> None:
+    def __init__(self, path: Path, system: str, what: str = "the system") -> None:
         self.path = path
         self.system = system
+        self.what = what
 
     @contextmanager
     def held(self) -> Iterator[int]:
@@ -71,7 +73,7 @@ class SystemLock:
         since = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
         who = f"process {holder}" if holder else "a process that is just starting"
         return BusyError(
-            f"{self.system}: another flow holds the system ({who}, since {since:%Y-%m-%d %H:%M:%S} UTC)",
+            f"{self.system}: another flow holds {self.what} ({who}, since {since:%Y-%m-%d %H:%M:%S} UTC)",
             hint="wait until it ends, then run the same command again",
         )
 

@@ -1,4 +1,4 @@
-"""Where rows come from: CSV, Parquet and SQL, brought to one column per field of the record."""
+"""Where rows come from: files, queries and the prediction log, brought to one column per record field."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from lifecycle.core.errors import ConfigError, SourceError
 from lifecycle.core.params import SourceParams
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.suggest import nearest
-from lifecycle.data import source_csv, source_parquet, source_sql
+from lifecycle.data import source_csv, source_parquet, source_predictions, source_sql
 from lifecycle.data.batch import ROW, Batch, Chunk
 from lifecycle.data.parsing import accepts, expectation
+from lifecycle.data.source_predictions import Logged
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,34 @@ class Part:
     read: Callable[[], Iterator[Chunk]]
 
 
-def open_sources(schema: RecordSchema, sources: Sequence[SourceParams], root: Path) -> list[Part]:
+def open_sources(
+    schema: RecordSchema, sources: Sequence[SourceParams], root: Path, logged: Logged | None = None
+) -> list[Part]:
     """Find every file and check its columns, before the first row of any is read.
 
     Args:
         schema: The record's schema.
         sources: As listed in ``params.yaml``; rows of later ones win.
         root: What paths are relative to.
+        logged: The system's prediction log, and the moment to read it as of; for predictions sources.
 
     Raises:
         ConfigError: A source names a field that the record does not have, a bad format, or would number
-            rows as another does.
+            rows as another does; or the log cannot give a field that every row needs.
         SourceError: A file is missing, empty, unreadable or not of the record's shape.
     """
-    faults = [f"source {i}: {fault}" for i, s in enumerate(sources, 1) for fault in _faults(schema, s)]
+    checks = [source_predictions.faults if s.kind == "predictions" else _faults for s in sources]
+    faults = [
+        f"source {i}: {fault}"
+        for i, (s, faults_of) in enumerate(zip(sources, checks, strict=True), 1)
+        for fault in faults_of(schema, s)
+    ]
     if faults:
         raise ConfigError(
             "params.yaml does not fit the record:\n" + "\n".join(f"  - {fault}" for fault in faults),
             hint=f"record {schema.name} has: {', '.join(field.name for field in schema.fields)}",
         )
-    parts = [part for i, s in enumerate(sources, 1) for part in _parts(schema, s, i, root)]
+    parts = [part for i, s in enumerate(sources, 1) for part in _parts(schema, s, i, root, logged)]
     _refuse_equal_numbers(schema, parts)
     return parts
 
@@ -121,7 +130,17 @@ def _reads(form: str, dtype: pl.Date | pl.Datetime) -> bool:
     return True
 
 
-def _parts(schema: RecordSchema, source: SourceParams, position: int, root: Path) -> Iterator[Part]:
+def _parts(
+    schema: RecordSchema, source: SourceParams, position: int, root: Path, logged: Logged | None
+) -> Iterator[Part]:
+    if source.kind == "predictions":
+        if logged is None:
+            raise ConfigError(
+                "a predictions source is read from the prediction log, and there is none here",
+                hint="ingest with `lifecycle update`, which knows where the log is",
+            )
+        yield Part("prediction log", "", source, partial(source_predictions.chunks, schema, logged))
+        return
     if source.kind == "sql":
         url = source_sql.address(source.url or "", root)
         name = f"source {position} ({url.get_backend_name()})"

@@ -244,7 +244,8 @@ class GitDvcWorkspace:
         from lifecycle.data.ingest import ingest  # Polars is heavy
 
         quarantine = self._settings.state / "quarantine" / self._system / f"{as_of:%Y-%m-%d}.jsonl"
-        return ingest(system.schema, params, self._settings.project, as_of, out, quarantine)
+        log = self._settings.log / self._system
+        return ingest(system.schema, params, self._settings.project, as_of, out, quarantine, log)
 
     def _stages(self, *names: str) -> list[str]:
         return [f"{name}@{self._system}" for name in names]

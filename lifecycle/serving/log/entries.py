@@ -88,3 +88,13 @@ class UnloggedEntry(msgspec.Struct, frozen=True, array_like=True, tag="unlogged"
 
 
 Entry = SchemaEntry | PredictionEntry | OutcomeEntry | UnloggedEntry
+
+
+def row_ids(entry: str, shape: Shape, rows: int) -> list[str]:
+    """The ids of a request's predictions: its own for one bare record, else one per row.
+
+    Example:
+        >>> row_ids("7f3a", "record", 1), row_ids("7f3a", "instances", 2)
+        (['7f3a'], ['7f3a-0', '7f3a-1'])
+    """
+    return [entry] if shape == "record" else [f"{entry}-{i}" for i in range(rows)]
