@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from lifecycle.core.clock import parse_moment
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
+from lifecycle.steps.compact import Compaction
 from lifecycle.steps.loop import Loop
+from lifecycle.wiring import compact_log as make_parquet
 from lifecycle.wiring import open_loop
 
 RETRY_DELAYS = (2, 10, 30)
@@ -59,6 +61,11 @@ def _ran(run: TrainingRun) -> str:
     return f"ran {', '.join(run.ran)}" if run.ran else "nothing was out of date"
 
 
+def _compacted(done: Compaction) -> str:
+    days = f", deleted {', '.join(done.deleted_days)}" if done.deleted_days else ""
+    return f"{done.predictions:,} predictions, {done.outcomes:,} outcomes from {done.segments} segments{days}"
+
+
 def _ended(result: FlowResult) -> str:
     return f"{result.status}: {result.reason}"
 
@@ -69,6 +76,7 @@ EVALUATE = Step("evaluate", Loop.evaluate, _evaluated)
 REGISTER = Step("register", Loop.register, _registered)
 PROMOTE = Step("promote", Loop.promote, _ended)
 ROLL_BACK = Step("roll back", Loop.rollback, _ended)
+COMPACT = Step("compact", make_parquet, _compacted)
 
 
 def first_deployment(run: Runner, system: str, as_of: datetime | None) -> FlowResult:
@@ -88,6 +96,12 @@ def rollback(run: Runner, system: str, reason: str, version: str | None) -> Flow
     with _loop(system, None).opened("rollback") as loop:
         result: FlowResult = run(ROLL_BACK, loop, reason, version)
         return result
+
+
+def compact_log(run: Runner, system: str) -> Compaction:
+    """Make Parquet of what servers have logged."""
+    done: Compaction = run(COMPACT, Settings(), system)
+    return done
 
 
 def _advance(run: Runner, loop: Loop) -> FlowResult:

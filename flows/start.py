@@ -18,6 +18,7 @@ from flows import order
 from flows.order import RETRY_DELAYS, Step
 from lifecycle.core.errors import TransientError
 from lifecycle.core.values import FlowResult
+from lifecycle.steps.compact import Compaction
 
 LOG = logging.getLogger("lifecycle.flows")
 
@@ -27,7 +28,8 @@ def first_deployment(system: str, as_of: datetime | None = None) -> FlowResult:
     if _server_is_up():
         from flows.first_deployment import first_deployment as flow
 
-        return _result_of(flow, system=system, as_of=as_of)
+        result: FlowResult = _result_of(flow, system=system, as_of=as_of)
+        return result
     return order.first_deployment(directly, system, as_of)
 
 
@@ -36,7 +38,8 @@ def update(system: str, as_of: datetime | None = None) -> FlowResult:
     if _server_is_up():
         from flows.update import update as flow
 
-        return _result_of(flow, system=system, as_of=as_of)
+        result: FlowResult = _result_of(flow, system=system, as_of=as_of)
+        return result
     return order.update(directly, system, as_of)
 
 
@@ -45,8 +48,19 @@ def rollback(system: str, reason: str = "", version: str | None = None) -> FlowR
     if _server_is_up():
         from flows.rollback import rollback as flow
 
-        return _result_of(flow, system=system, reason=reason, version=version)
+        result: FlowResult = _result_of(flow, system=system, reason=reason, version=version)
+        return result
     return order.rollback(directly, system, reason, version)
+
+
+def compact_log(system: str) -> Compaction:
+    """Make Parquet of what servers have logged."""
+    if _server_is_up():
+        from flows.compact_log import compact_log as flow
+
+        done: Compaction = _result_of(flow, system=system)
+        return done
+    return order.compact_log(directly, system)
 
 
 def directly(step: Step, *arguments: Any) -> Any:
@@ -67,7 +81,5 @@ def _server_is_up() -> bool:
     return bool(os.environ.get("PREFECT_API_URL"))
 
 
-def _result_of(flow: Any, **parameters: Any) -> FlowResult:
-    state = flow(**parameters, return_state=True)
-    result: FlowResult = state.result()
-    return result
+def _result_of(flow: Any, **parameters: Any) -> Any:
+    return flow(**parameters, return_state=True).result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
+    from lifecycle.data.log_parts import CompactedLog
+    from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.data.workspace import GitDvcWorkspace
     from lifecycle.serving.board import Seat
     from lifecycle.serving.keys import KeyFile
     from lifecycle.serving.process import Manner
+    from lifecycle.steps.compact import Compaction
+    from lifecycle.steps.log_status import LogStatus
     from lifecycle.steps.loop import Loop
     from lifecycle.steps.reproduce import Proof
 
@@ -59,6 +63,7 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
         probe=ServerProbe(settings, estimator_command(settings.project)),
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
+        compact_log=partial(compact_log, settings, system),
     )
 
 
@@ -258,3 +263,68 @@ def checkout_data(settings: Settings, system: str, at: str | None) -> str:
 
     load_params(settings.project).system(system)
     return bring(settings, system, at)
+
+
+def open_log(settings: Settings, system: str) -> CompactedLog:
+    """The Parquet side of a system's prediction log.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.data.log_parts import CompactedLog
+
+    load_params(settings.project).system(system)
+    return CompactedLog(settings.log / system, system)
+
+
+def compact_log(settings: Settings, system: str) -> Compaction:
+    """Make Parquet of what servers have logged, and delete the days that the live release does not keep.
+
+    Where nothing is live, ``params.yaml`` says how long days are kept.
+    """
+    from lifecycle.core.release import MANIFEST, Manifest
+    from lifecycle.steps.compact import compact
+
+    log = open_log(settings, system)
+    serving = load_params(settings.project).system(system).serving
+    if live := open_ledger(settings).live(system):
+        folder = open_store(settings).fetch(live.release)
+        serving = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).serving
+    return compact(log, SystemClock().now(), serving.retention_days)
+
+
+def log_status(settings: Settings, system: str) -> LogStatus:
+    """How a system's prediction log stands."""
+    from lifecycle.steps.log_status import log_status as look
+
+    return look(open_log(settings, system), outcome_counts(settings, system).parked)
+
+
+def import_outcomes(
+    settings: Settings, system: str, file: Path, columns: Mapping[str, str], *, utc: bool, skip_bad: bool
+) -> Imported:
+    """Store a file's outcomes in a system's log.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        file: CSV, Parquet or JSON lines.
+        columns: Field -> column of the file, where they differ.
+        utc: Whether times without an offset are UTC.
+        skip_bad: Leave bad rows out instead of refusing the file.
+    """
+    from lifecycle.core.system import load_system
+    from lifecycle.data.outcome_file import OutcomeFile
+    from lifecycle.data.outcome_import import import_outcomes as store
+
+    log = open_log(settings, system)
+    entry = load_params(settings.project).system(system).entry
+    read = OutcomeFile(file, load_system(entry, settings.project).schema, columns, utc=utc)
+    return store(log, read, SystemClock().now(), skip_bad=skip_bad)
+
+
+def outcome_counts(settings: Settings, system: str) -> OutcomeCounts:
+    """How the outcomes of a system stand."""
+    from lifecycle.data.outcome_import import count_outcomes
+
+    return count_outcomes(open_log(settings, system))

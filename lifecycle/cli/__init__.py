@@ -8,13 +8,14 @@ whatever takes a decision or a library stands elsewhere and is imported when the
 from lifecycle.cli.base import main
 from lifecycle.cli.flow_verbs import first_deployment, rollback, update
 from lifecycle.cli.key_verbs import keys
+from lifecycle.cli.log_verbs import log, outcomes
 from lifecycle.cli.look_verbs import doctor, history, reproduce
 from lifecycle.cli.project_verbs import data, init, stage
 from lifecycle.cli.server_verbs import down, serve, status, up
 
 __all__ = ["main"]
 
-_LOOP = (init, first_deployment, update, rollback, history, reproduce, data, stage)
+_LOOP = (init, first_deployment, update, rollback, history, reproduce, data, log, outcomes, stage)
 _SERVERS = (up, status, down, serve, keys, doctor)
 
 for verb in (*_LOOP, *_SERVERS):

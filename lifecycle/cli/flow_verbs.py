@@ -59,7 +59,16 @@ def rollback(system: str, reason: str, version: str | None, as_json: bool) -> No
 
 
 def run_flow(name: str, as_json: bool, **arguments: Any) -> None:
-    """Start an installed flow by its name, show its progress, and end with its exit code.
+    """Start an installed flow by its name, show its progress, and end with its exit code."""
+    result: FlowResult = start_flow(name, **arguments)
+    from lifecycle.steps.summary import as_text
+
+    show(result.model_dump(mode="json"), as_text(result), as_json)
+    sys.exit({"skipped": EXIT_SKIPPED, "held": EXIT_HELD}.get(result.status, 0))
+
+
+def start_flow(name: str, **arguments: Any) -> Any:
+    """Start an installed flow by its name and show its progress; its result.
 
     It runs through the Prefect server of ``lifecycle up`` (or of ``PREFECT_API_URL``), and in this process
     alone where there is none.
@@ -80,11 +89,7 @@ def run_flow(name: str, as_json: bool, **arguments: Any) -> None:
     found = entry_points(group="lifecycle.flows", name=name)
     if not found:
         raise ConfigError(f"no flow {name!r} is installed", hint='pip install "lifecycle[flows]"')
-    result: FlowResult = next(iter(found)).load()(**arguments)
-    from lifecycle.steps.summary import as_text
-
-    show(result.model_dump(mode="json"), as_text(result), as_json)
-    sys.exit({"skipped": EXIT_SKIPPED, "held": EXIT_HELD}.get(result.status, 0))
+    return next(iter(found)).load()(**arguments)
 
 
 def show_progress() -> None:

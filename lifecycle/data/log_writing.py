@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -37,7 +38,6 @@ class PartWriter:
         self._waiting: dict[tuple[Kind, str, str], list[pl.DataFrame]] = defaultdict(list)
         self._rows = 0
         self._parts: list[Part] = []
-        self.added: dict[Kind, int] = dict.fromkeys(KINDS, 0)
 
     def add(self, kind: Kind, frame: pl.DataFrame, shape: str = "") -> None:
         """Take rows.
@@ -51,25 +51,26 @@ class PartWriter:
         for key, part in frame.group_by(moment.dt.date().cast(pl.String), maintain_order=True):
             self._waiting[kind, str(key[0]), shape].append(part)
         self._rows += frame.height
-        self.added[kind] += frame.height
         if self._rows >= self._rows_a_part:
             self._flush()
 
-    def finish(self) -> list[Part]:
+    def finish(self, expected: Mapping[Kind, int]) -> list[Part]:
         """Write what waits, and put every part under its name; it counts once it is committed.
 
+        Args:
+            expected: Rows that were read, by kind.
+
         Raises:
-            IntegrityError: The files hold another number of rows than were added; they are taken away.
+            IntegrityError: The files hold another number of rows; they are taken away.
         """
         self._flush()
-        written = dict.fromkeys(KINDS, 0)
+        written: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         for part in self._parts:
             written[part.kind] += pq.read_metadata(_draft(self._log.path(part))).num_rows
-        if written != self.added:
-            for part in self._parts:
-                _draft(self._log.path(part)).unlink()
+        if written != {kind: expected.get(kind, 0) for kind in KINDS}:
+            self.discard()
             raise IntegrityError(
-                f"the parts hold {_counted(written)}, and {_counted(self.added)} were read",
+                f"the parts hold {_counted(written)}, and {_counted(expected)} were read",
                 hint="nothing was deleted; see that the disk is sound, then run it again",
             )
         for part in self._parts:
@@ -78,6 +79,13 @@ class PartWriter:
             sync_folder(folder)
             sync_folder(folder.parent)
         return self._parts
+
+    def discard(self) -> None:
+        """Take away what was written; nothing of it counts."""
+        self._waiting.clear()
+        for part in self._parts:
+            _draft(self._log.path(part)).unlink()
+        self._parts = []
 
     def _flush(self) -> None:
         for (kind, day, shape), frames in self._waiting.items():
@@ -106,5 +114,5 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.draft")
 
 
-def _counted(rows: dict[Kind, int]) -> str:
+def _counted(rows: Mapping[Kind, int]) -> str:
     return " and ".join(f"{count} {kind}" for kind, count in rows.items())

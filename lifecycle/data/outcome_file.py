@@ -58,6 +58,11 @@ class OutcomeFile:
         self._columns = self._find({name: columns.get(name, name) for name in FIELDS}, set(columns))
 
     @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self._path.name
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the file and of how it is read: one digest means the same outcomes."""
         with self._path.open("rb") as stream:
@@ -80,7 +85,7 @@ class OutcomeFile:
     def _kind_of(self, path: Path) -> str:
         if not path.is_file():
             raise SourceError(f"there is no file {path}", hint="mend the path")
-        kind = next((_ENDINGS[ending] for ending in reversed(path.suffixes) if ending in _ENDINGS), None)
+        kind = "csv" if ".csv" in path.suffixes else _ENDINGS.get(path.suffix)
         if kind is None:
             raise SourceError(
                 f"{path.name} does not say what it is", hint=f"outcomes are read from {', '.join(_ENDINGS)}"

@@ -29,6 +29,9 @@ OUTCOMES: dict[str, pl.DataType] = {
 SERVED = ("champion", "canary")
 """Shares of the traffic whose answers were given; a shadow's were not."""
 
+Table = pl.DataFrame
+"""How rows are handed on."""
+
 _WHOLE = 2**63
 
 

@@ -43,6 +43,7 @@ class Loop:
         actor: Who is acting.
         reports: The folder of HTML reports.
         releases: The folder of releases by digest.
+        compact_log: Makes what servers have logged readable, before logged predictions are ingested.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Loop:
     probe: Probe
     clock: Clock
     load_engine: Callable[[Path], Engine]
+    compact_log: Callable[[], object]
 
     @contextmanager
     def opened(self, verb: Literal["first-deployment", "update", "rollback"]) -> Iterator[Loop]:
@@ -73,9 +75,15 @@ class Loop:
             yield self
 
     def ingest(self) -> Snapshot:
-        """Version the data as of the moment, with the code of the user's last commit."""
+        """Version the data as of the moment, with the code of the user's last commit.
+
+        Raises:
+            BusyError: The scheduled compaction is at work on the log that the data comes from.
+        """
         warnings = self.workspace.prepare()
         system, params = self._declared()
+        if any(source.kind == "predictions" for source in params.sources):
+            self.compact_log()
         snapshot = self.workspace.snapshot(system, params, self.as_of)
         return snapshot.model_copy(update={"warnings": (*warnings, *snapshot.warnings)})
 
