@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.core.clock import parse_moment
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
-from lifecycle.steps.compact import Compaction
 from lifecycle.steps.loop import Loop
 from lifecycle.wiring import compact_log as make_parquet
 from lifecycle.wiring import open_loop
+
+if TYPE_CHECKING:
+    from lifecycle.steps.compact import Compaction
 
 RETRY_DELAYS = (2, 10, 30)
 """Seconds to wait before each new try of a step that failed for a reason that may pass."""

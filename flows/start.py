@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
@@ -18,7 +18,9 @@ from flows import order
 from flows.order import RETRY_DELAYS, Step
 from lifecycle.core.errors import TransientError
 from lifecycle.core.values import FlowResult
-from lifecycle.steps.compact import Compaction
+
+if TYPE_CHECKING:
+    from lifecycle.steps.compact import Compaction
 
 LOG = logging.getLogger("lifecycle.flows")
 

@@ -89,7 +89,8 @@ def outcomes_status(system: str, as_json: bool) -> None:
     it = outcome_counts(settings_now(), system)
     said = (
         f"{system}: outcomes of {it.ids:,} ids: {it.matched:,} matched, {it.parked:,} parked until their "
-        f"prediction comes\n  {it.received:,} received: {it.corrections:,} corrections, {it.repeated:,} repeated"
+        f"prediction comes\n"
+        f"  {it.received:,} received: {it.corrections:,} corrections, {it.repeated:,} repeated"
     )
     show(it.model_dump(mode="json"), said, as_json)
 

@@ -119,7 +119,8 @@ class _Reader:
         """The entry, or everything that is wrong."""
         if not isinstance(outcome, dict):
             return [("", "should be an object with a prediction_id or record_id, value and observed_at", {})]
-        prediction, record, value = (outcome.get(name) for name in _FIELDS[:3])
+        prediction, record = outcome.get("prediction_id"), outcome.get("record_id")
+        value: Any = outcome.get("value")
         observed = _microseconds(outcome.get("observed_at"))
         faults = [
             *_unknown(outcome),

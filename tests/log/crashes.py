@@ -1,0 +1,98 @@
+"""Die by SIGKILL at every change of the file system in turn, then compact again: `crashes.py FOLDER`.
+
+A child is forked for each place to die (before this process has any thread), counts what Python reports of
+opening files to write, renaming, truncating, removing and making folders, and kills itself at its place.
+Prints at how many places it died, then what was wrong after any of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import polars as pl
+
+from lifecycle.data.log_parts import CompactedLog, Unlogged
+from lifecycle.steps.compact import compact
+from tests.log.conftest import NOON
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
+WANTED = Counter(["a", "b-0", "b-1", "c", "dead"])
+
+
+def die_at(place: int) -> None:
+    """Kill this process just before its n-th change of the file system."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if event in CHANGES or writes:
+            seen += 1
+            if seen == place:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The wait status of a child that did this."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - told by the status
+        print(repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def check(folder: Path) -> None:
+    """Compact what a killed compaction left, twice, and see that every row is there once."""
+    log = CompactedLog(folder, "homes")
+    compact(log, NOON, retention_days=5)
+    compact(log, NOON, retention_days=5)
+    rows = pl.concat(pl.read_parquet(path) for path in log.paths("predictions"))
+    assert Counter(rows["prediction_id"].to_list()) == WANTED, rows["prediction_id"].to_list()
+    assert rows["prediction"].sum() == 501
+    [outcomes] = log.paths("outcomes")
+    assert pl.read_parquet(outcomes).height == 1
+    assert log.listing().unlogged == {"sampled": Unlogged(requests=2, rows=3)}
+    listed = {log.path(part) for part in log.listing().parts}
+    assert set(folder.rglob("*.parquet*")) == listed
+    assert [path.name for path in folder.glob("*segments/*")] == []
+
+
+def main(folder: Path) -> None:
+    faults: list[str] = []
+    for place in count(1):
+        copy = folder.with_name(f"{folder.name}-{place}")
+        shutil.copytree(folder, copy)
+        status = forked(partial(compacting, copy, place))
+        if forked(partial(check, copy)):
+            faults.append(f"wrong after dying at change {place}")
+        shutil.rmtree(copy)
+        if not os.WIFSIGNALED(status):
+            faults += ["the run that nobody killed failed"] if status else []
+            print("\n".join([str(place - 1), *faults]))
+            return
+
+
+def compacting(folder: Path, place: int) -> None:
+    """Compact, and die at a place."""
+    die_at(place)
+    compact(CompactedLog(folder, "homes"), NOON, retention_days=5)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
