@@ -71,6 +71,11 @@ class SegmentTables:
     def flush(self) -> None:
         """Hand on the rows that wait."""
         for (release, shape), entries in self._answered.items():
+            if release not in self._decoders:
+                raise IntegrityError(
+                    f"logged predictions of release {release[:12]} have no schema before them",
+                    hint="nothing was deleted; keep the segment and report it",
+                )
             schema, decoder = self._decoders[release]
             self._add("predictions", _table(schema, decoder, shape, entries), release)
         if self._outcomes:
@@ -80,11 +85,6 @@ class SegmentTables:
         self._waiting = 0
 
     def _take(self, entry: PredictionEntry) -> None:
-        if entry.release not in self._decoders:
-            raise IntegrityError(
-                f"a logged prediction of release {entry.release[:12]} has no schema before it",
-                hint="nothing was deleted; keep the segment and report it",
-            )
         rows = len(entry.predictions) // _ANSWER_BYTES
         self._answered[entry.release, entry.shape].append(entry)
         self.rows["predictions"] += rows
