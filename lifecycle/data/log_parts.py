@@ -4,7 +4,7 @@
         predictions/2026-01-31/<part>.parquet
         outcomes/2026-01-31/<part>.parquet
         compacted.json      the list: replaced in one rename, so that a part counts wholly or not at all
-        compaction.lock     one compaction or import at a time
+        compaction.lock     one compaction, import or ingest at a time
 
 A part file that the list does not name was left by a process that died; it is removed by the next one.
 """
@@ -85,13 +85,13 @@ class CompactedLog:
         self.system = system
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the list for the block; what a process that died left behind is removed first.
+    def held(self) -> Iterator[None]:
+        """Hold the log for the block; what a process that died left behind is removed first.
 
         Raises:
-            BusyError: Another compaction or import holds it.
+            BusyError: A compaction, an import or an ingest holds it.
         """
-        lock = SystemLock(self.folder / "compaction.lock", self.system, "the compaction of the log")
+        lock = SystemLock(self.folder / "compaction.lock", self.system, "the prediction log")
         with lock.held(), storing(str(self.folder)):
             self._sweep()
             yield

@@ -67,7 +67,7 @@ def import_outcomes(log: CompactedLog, file: OutcomeFile, now: datetime, *, skip
         StorageError: The disk refuses; nothing is stored.
     """
     digest = file.digest
-    with log.changing():
+    with log.held():
         if any(part.source == digest for part in log.listing().parts):
             return Imported(rows=0, before=True)
         writer = PartWriter(log, digest[:16], source=digest)

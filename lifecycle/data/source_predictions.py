@@ -53,17 +53,21 @@ def chunks(schema: RecordSchema, logged: Logged) -> Iterator[Chunk]:
 
     Raises:
         IntegrityError: A part of the log is missing or was changed.
+        BusyError: A compaction or an import is at work on the log.
     """
+    if not logged.folder.is_dir():
+        return
     log = CompactedLog(logged.folder, logged.folder.name)
-    outcomes = known(log.paths("outcomes"), logged.as_of)
     number, left_out = 1, 0
-    for matched in join(log.paths("predictions"), outcomes, logged.as_of):
-        frame = _rows(schema, matched)
-        if frame is None:
-            left_out += matched.rows.height
-            continue
-        yield Chunk(frame.insert_column(0, pl.Series(ROW, np.arange(number, number + frame.height))))
-        number += frame.height
+    with log.held():  # no retention deletes what is being read
+        outcomes = known(log.paths("outcomes"), logged.as_of)
+        for matched in join(log.paths("predictions"), outcomes, logged.as_of):
+            frame = _rows(schema, matched)
+            if frame is None:
+                left_out += matched.rows.height
+                continue
+            yield Chunk(frame.insert_column(0, pl.Series(ROW, np.arange(number, number + frame.height))))
+            number += frame.height
     if left_out:
         logger.warning(
             "%d logged predictions with a known outcome are left out: the record of their release lacked a "

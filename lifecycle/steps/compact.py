@@ -70,14 +70,14 @@ def compact(log: CompactedLog, now: datetime, retention_days: int | None = None)
         retention_days: Whole days that stay beside today's; None keeps all.
 
     Raises:
-        BusyError: Another compaction or import is at work.
+        BusyError: Another compaction, an import or an ingest is at work.
         IntegrityError: Segments are damaged or counts differ; these are left as they are, and everything
             else is done.
         StorageError: The disk refuses; the next run does what is not done.
     """
     done = Compaction(system=log.system)
     faults: list[IntegrityError] = []
-    with log.changing():
+    with log.held():
         _delete_segments(log)
         for group in _groups(log.folder):
             done += _carefully(log, group, faults)

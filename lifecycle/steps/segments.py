@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from lifecycle.core.errors import IntegrityError
 from lifecycle.core.record import RecordSchema
 from lifecycle.data.predictions import Requests, Table, outcome_table, prediction_table
@@ -92,7 +94,13 @@ class SegmentTables:
 
     def _learn(self, entry: SchemaEntry) -> None:
         if entry.release not in self._decoders:
-            schema = RecordSchema.model_validate_json(entry.schema)
+            try:
+                schema = RecordSchema.model_validate_json(entry.schema)
+            except ValidationError:
+                raise IntegrityError(
+                    f"the schema of release {entry.release[:12]} is none that this version knows",
+                    hint="compact it with the version of lifecycle that wrote it; nothing was deleted",
+                ) from None
             self._decoders[entry.release] = schema, InputDecoder(schema)
 
 

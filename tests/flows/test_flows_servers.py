@@ -107,11 +107,16 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     [artifact] = ask(f"{api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
     assert f"{addresses['mlflow']}/#/models/{SYSTEM}/versions/1" in artifact["data"]
     deployments = ask(f"{api}/deployments/filter", {})
-    assert len(deployments) == 3
+    assert len(deployments) == 4
     assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
-    assert [it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]] == ["0 6 1 * *"]
+    crons = {it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]}
+    assert crons == {"0 6 1 * *", "20 * * * *"}
     [queue] = [it for it in ask(f"{api}/work_queues/filter", {}) if it["name"] == SYSTEM]
     assert queue["concurrency_limit"] == 1
+
+    assert project.json("log", "compact", SYSTEM)["system"] == SYSTEM
+    compactions = {"flows": {"name": {"any_": ["compact-log"]}}}
+    assert [run["state"]["type"] for run in ask(f"{api}/flow_runs/filter", compactions)] == ["COMPLETED"]
 
     project.run("down")
     assert of_project(project.root) == []

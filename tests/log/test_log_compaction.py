@@ -174,8 +174,8 @@ def test_a_segment_that_comes_back_with_other_bytes_is_not_deleted(written: Writ
 
 def test_one_compaction_at_a_time(written: Written) -> None:
     with (
-        written.log.changing(),
-        pytest.raises(BusyError, match="homes: another flow holds the compaction of the log"),
+        written.log.held(),
+        pytest.raises(BusyError, match="homes: another flow holds the prediction log"),
     ):
         compact(written.log, NOON)
 

@@ -102,7 +102,7 @@ OUTCOMES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PREDICTIONS, OUTCOMES, st.integers(1, 8), st.data())
 def test_the_join_is_the_naive_join_in_whatever_order_and_parts(predictions, outcomes, cut, data) -> None:
     asked = [Asked(key, record, micros(hours(at)), share) for key, record, at, share in predictions]
