@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -104,7 +105,7 @@ def _servers(settings: Settings) -> Iterator[Finding]:
 def _systems(settings: Settings, params: Params) -> Iterator[Finding]:
     for name, system in params.systems.items():
         yield _tried(f"{name}: code", partial(_loaded, system.entry, settings.project))
-        yield _tried(f"{name}: sources", partial(_sources, system, settings.project))
+        yield _tried(f"{name}: sources", partial(_sources, system, settings, name))
         yield _lock(name, settings.project / system.lock)
         yield _tried(f"{name}: live", partial(_live, settings, name))
 
@@ -114,10 +115,12 @@ def _loaded(entry: str, root: Path) -> str:
     return f"{entry}, {len(schema.features)} features, label {schema.label.name}"
 
 
-def _sources(system: SystemParams, root: Path) -> str:
+def _sources(system: SystemParams, settings: Settings, name: str) -> str:
+    from lifecycle.data.source_predictions import Logged
     from lifecycle.data.sources import open_sources
 
-    parts = open_sources(load_system(system.entry, root).schema, system.sources, root)
+    root, logged = settings.project, Logged(settings.log / name, datetime.now(UTC))
+    parts = open_sources(load_system(system.entry, root).schema, system.sources, root, logged)
     return f"{len(parts)} found, with the columns the record asks for"
 
 
