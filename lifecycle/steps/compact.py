@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from lifecycle.core.errors import IntegrityError
@@ -19,6 +19,7 @@ from lifecycle.core.values import Value
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.log_writing import PartWriter
 from lifecycle.serving.log.recovery import closed_segments, recover
+from lifecycle.serving.log.retention import announce_deletion, first_day_kept
 from lifecycle.steps.segments import SegmentTables
 
 SEGMENT_FOLDERS = ("segments", "outcome-segments")
@@ -79,15 +80,30 @@ def compact(log: CompactedLog, now: datetime, retention_days: int | None = None)
     faults: list[IntegrityError] = []
     with log.held():
         _delete_segments(log)
+        faults += _recover(log.folder)
         for group in _groups(log.folder):
             done += _carefully(log, group, faults)
         if retention_days is not None:
-            deleted = log.forget_days(f"{now - timedelta(days=retention_days):%Y-%m-%d}")
+            announce_deletion(log.folder, log.listing().parts, now, retention_days)
+            deleted = log.forget_days(first_day_kept(now, retention_days))
             done += Compaction(system=log.system, deleted_days=tuple(deleted))
     if faults:
-        first, more = faults[0], f" (and {len(faults) - 1} more segments)" if len(faults) > 1 else ""
+        first, more = faults[0], f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise IntegrityError(f"{first.message}{more}", hint=first.hint)
     return done
+
+
+def _recover(folder: Path) -> list[IntegrityError]:
+    """Close the segments of dead writers; one that nobody can read is kept under another name, and told."""
+    return [
+        IntegrityError(
+            f"a segment that a dead server left is unreadable; it is kept as {found.path}",
+            hint="look at the disk, and restore the file from a copy if there is one",
+        )
+        for place in SEGMENT_FOLDERS
+        for found in recover(folder / place)
+        if found.outcome == "unreadable"
+    ]
 
 
 def _groups(folder: Path) -> Iterator[list[Path]]:
@@ -95,7 +111,6 @@ def _groups(folder: Path) -> Iterator[list[Path]]:
     group: list[Path] = []
     size = 0
     for place in SEGMENT_FOLDERS:
-        recover(folder / place)
         for segment in closed_segments(folder / place):
             group.append(segment)
             size += segment.stat().st_size

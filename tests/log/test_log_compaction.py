@@ -19,6 +19,7 @@ from lifecycle.data import log_writing
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.predictions import prediction_table
 from lifecycle.serving.log.entries import UnloggedEntry, row_ids
+from lifecycle.serving.log.retention import deleted_days
 from lifecycle.steps import segments as reading
 from lifecycle.steps.compact import compact
 from lifecycle.steps.log_status import as_text, log_status
@@ -148,6 +149,16 @@ def test_a_damaged_segment_stays_and_holds_up_no_other(written: Written) -> None
     assert written.rows()["prediction_id"].to_list() == ["sound"]
 
 
+def test_a_dead_servers_segment_without_a_header_is_kept_and_told(written: Written) -> None:
+    written.segment(prediction("sound"))
+    path = written.segment(prediction("lost"), closed=False)
+    path.write_bytes(b"?" * 100)
+    with pytest.raises(IntegrityError, match=r"it is kept as .*\.damaged"):
+        compact(written.log, NOON)
+    assert written.segments() == [path.with_suffix(".damaged").name]
+    assert written.rows()["prediction_id"].to_list() == ["sound"]
+
+
 def test_a_request_that_cannot_be_read_is_told_without_its_values(written: Written) -> None:
     entry = msgspec.structs.replace(prediction("a"), inputs=b'{"beds": "secret"}')
     path = written.segment(entry)
@@ -202,6 +213,8 @@ def test_retention_deletes_whole_days_and_says_which(written: Written) -> None:
     assert written.rows("outcomes")["prediction_id"].sort().to_list() == ["p0", "p1", "p2"]
     kept = sorted(path.name for path in (written.folder / "predictions").iterdir())
     assert kept == ["2026-02-27", "2026-02-28", "2026-03-01"]
+    told = [(day.kind, day.day, day.rows) for day in deleted_days(written.folder)]
+    assert told == [(kind, day, 1) for day in done.deleted_days for kind in ("outcomes", "predictions")]
     assert compact(written.log, NOON, retention_days=2).deleted_days == ()
 
 
