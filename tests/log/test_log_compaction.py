@@ -20,6 +20,7 @@ from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.predictions import prediction_table
 from lifecycle.serving.log.entries import UnloggedEntry, row_ids
 from lifecycle.serving.log.retention import deleted_days
+from lifecycle.serving.log.writer import PredictionLog
 from lifecycle.steps import segments as reading
 from lifecycle.steps.compact import compact
 from lifecycle.steps.log_status import as_text, log_status
@@ -285,3 +286,17 @@ def test_killed_at_any_step_the_next_compaction_ends_with_every_row_once(tmp_pat
     died, *faults = done.stdout.splitlines()
     assert int(died) > 25
     assert faults == []
+
+
+def test_what_the_servers_own_writer_wrote_is_compacted(tmp_path: Path) -> None:
+    written = Written(CompactedLog(tmp_path / "homes", "homes"))
+    log = PredictionLog(tmp_path)
+    predictions = log.predictions("homes", RELEASE, HOMES.model_dump_json().encode(), "process")
+    predictions.append(msgspec.msgpack.encode(prediction("a")))
+    predictions.append(msgspec.msgpack.encode(prediction("b", {}, {})))
+    log.outcomes("homes", "process").extend([msgspec.msgpack.encode(outcome(1.0, NOON, of="a"))])
+    assert compact(written.log, NOON).segments == 0  # it is still writing
+    log.close()
+    assert compact(written.log, NOON).segments == 2
+    assert written.rows()["prediction_id"].sort().to_list() == ["a", "b-0", "b-1"]
+    assert written.rows("outcomes").height == 1
