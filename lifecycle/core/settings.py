@@ -99,11 +99,6 @@ class Settings(BaseSettings):
         return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
-    def log(self) -> Path:
-        """The folder of the prediction log; each system has its own below it."""
-        return self.state / "log"
-
-    @property
     def keys(self) -> Path:
         """The folder of the signing key and the trusted public keys."""
         return self.state / "keys"

@@ -22,6 +22,7 @@ from lifecycle.serving.exchange import Answers, Asked, Format, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson
 from lifecycle.serving.keys import Access
 from lifecycle.serving.live import LiveRelease, LiveReleases
+from lifecycle.serving.log.entries import row_ids
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.problems import ProblemError
 from lifecycle.serving.trace_context import read_trace_context
@@ -159,7 +160,7 @@ class Prediction:
             raise problem
         name = new_prediction_id()
         self._values, self._prediction_id = values, name
-        ids = [name] if asked.single else [f"{name}-{i}" for i in range(len(values))]
+        ids = row_ids(name, asked.shape, len(values))
         self._reply = reply = self.format.write(self.account.live, self.request, asked, Answers(values, ids))
         reply.headers.append(self.account.live.header)
         return reply
