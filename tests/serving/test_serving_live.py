@@ -227,7 +227,9 @@ class Crew:
 
 @pytest.fixture
 def crew(ledger, store) -> Crew:
-    return Crew(ledger, store)
+    crew = Crew(ledger, store)
+    crew.poll()  # so that all take part before anything is live
+    return crew
 
 
 def test_workers_switch_as_one_and_remember_when(crew, ledger, releases):
