@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from lifecycle.core.errors import ConversionError, IntegrityError, ParityError, TerminalError
 from lifecycle.core.params import SystemParams
 from lifecycle.core.ports import Engine
@@ -17,6 +19,7 @@ from lifecycle.core.values import EngineChoice, Parity
 from lifecycle.training.convert import to_onnx
 from lifecycle.training.guards import scaled_trees
 from lifecycle.training.parity import check_alone, compare
+from lifecycle.training.persist import dump_estimator, load_estimator
 from lifecycle.training.thresholds import thresholds_of
 
 
@@ -45,31 +48,35 @@ def choose_engine(
 ) -> EngineChoice:
     """Convert a fitted estimator and prove the conversion; where that fails, see whether it may serve itself.
 
+    What is proved is the estimator that ``model.skops`` gives back, not the one in memory.
+
     Args:
-        model: The fitted estimator, as it was written to ``model.skops``.
+        model: The fitted estimator.
         system: Its schema, task and trusted types.
         params: Bounds on parity, and whether the estimator may serve itself: ``requirements``.
         rows: The training rows.
-        out: Holds ``schema.json``; receives ``model.onnx``, unless the estimator serves itself.
+        out: Holds ``schema.json``; receives ``model.skops``, and ``model.onnx`` if that serves.
         load_engine: Loads the ONNX model of a folder, as a server does.
         least: How many rows are compared at least.
 
     Raises:
         ConversionError: It has no ONNX form, and must have one.
         ParityError: ONNX answers otherwise, and must not.
-        ConfigError: The estimator does not answer a record that the record type allows.
+        ConfigError: It cannot be stored, or does not answer a record that the record type allows.
     """
+    facts: dict[str, Any] = {"task": system.task, "trusted_types": system.trusted_types}
     try:
-        parity = _as_onnx(model, system, params, rows, out, load_engine, least)
+        converted = _converted(model, system, rows)
+        (out / MODEL).write_bytes(converted.SerializeToString(deterministic=True))
+        stored = _stored(model, system, out)
+        parity = _proved(stored, converted, system, params, rows, lambda: load_engine(out), least)
+        return EngineChoice(engine="onnx", parity=parity, **facts)
     except _Unlike as unlike:
         (out / MODEL).unlink(missing_ok=True)
         if not may_serve_itself(params.requirements):
             raise unlike.error from None
-        check_alone(model, system, params, rows)
-        return EngineChoice(
-            task=system.task, engine="skops", reason=unlike.reason, trusted_types=system.trusted_types
-        )
-    return EngineChoice(task=system.task, engine="onnx", parity=parity, trusted_types=system.trusted_types)
+        check_alone(_stored(model, system, out), system, params, rows)
+        return EngineChoice(engine="skops", reason=unlike.reason, **facts)
 
 
 def may_serve_itself(asked: Requirements) -> bool:
@@ -77,24 +84,34 @@ def may_serve_itself(asked: Requirements) -> bool:
     return asked.engine == "auto" and asked.target == "cloud"
 
 
-def _as_onnx(
-    model: Any,
+def _stored(model: Any, system: System, out: Path) -> Any:
+    """The estimator as ``model.skops`` gives it back."""
+    dump_estimator(model, out, system.trusted_types)
+    return load_estimator(out, system.trusted_types)
+
+
+def _converted(model: Any, system: System, rows: Rows) -> onnx.ModelProto:
+    try:
+        return to_onnx(model, system, rows.tensors)
+    except ConversionError as error:
+        raise _Unlike(error, error.message) from None
+
+
+def _proved(
+    stored: Any,
+    converted: onnx.ModelProto,
     system: System,
     params: SystemParams,
     rows: Rows,
-    out: Path,
-    load_engine: Callable[[Path], Engine],
+    load: Callable[[], Engine],
     least: int,
 ) -> Parity:
     try:
-        converted = to_onnx(model, system, rows.tensors)
-        (out / MODEL).write_bytes(converted.SerializeToString(deterministic=True))
-        engine = load_engine(out)
-        agreement = compare(model, system, params, rows, engine, thresholds_of(converted), least)
-    except (ConversionError, IntegrityError, ParityError) as error:
+        agreement = compare(stored, system, params, rows, load(), thresholds_of(converted), least)
+    except (IntegrityError, ParityError) as error:  # it does not load, or does not answer at all
         raise _Unlike(error, error.message) from None
     if agreement.failure:
-        raise _Unlike(agreement.failure, _reason(agreement.parity, scaled_trees(model)))
+        raise _Unlike(agreement.failure, _reason(agreement.parity, scaled_trees(stored)))
     return agreement.parity
 
 

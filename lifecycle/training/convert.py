@@ -19,6 +19,7 @@ from lifecycle.core.rows import Tensors
 from lifecycle.core.system import System, Task
 from lifecycle.training.calibration import raw_score_options
 from lifecycle.training.converters import register_converters
+from lifecycle.training.fold import fold_scalers
 from lifecycle.training.foreign import describe
 from lifecycle.training.guards import refuse_categorical_splits, with_float32_thresholds
 from lifecycle.training.kernels import is_row_by_row
@@ -50,7 +51,9 @@ def to_onnx(model: Any, system: System, tensors: Tensors) -> onnx.ModelProto:
     refuse_categorical_splits(model)
     register_converters()
     try:
-        packed = pack(_converted(with_float32_thresholds(model), system), system.schema, system.task)
+        packed = pack(
+            _converted(with_float32_thresholds(fold_scalers(model)), system), system.schema, system.task
+        )
     except LifecycleError:
         raise
     except Exception as error:  # noqa: BLE001 - converters of any library, each with errors of its own

@@ -22,7 +22,6 @@ from lifecycle.core.values import EngineChoice
 from lifecycle.training.choice import choose_engine
 from lifecycle.training.foreign import describe
 from lifecycle.training.frame import to_frame
-from lifecycle.training.persist import dump_estimator, load_estimator
 from lifecycle.training.probes import LEAST_ROWS
 from lifecycle.training.reference import profile
 from lifecycle.training.weights import fit_weighted
@@ -67,9 +66,7 @@ def train_model(
         with threadpool_limits(limits=1):
             model = fit(system, params, train)
             (out / SCHEMA).write_bytes(system.schema.model_dump_json().encode())
-            dump_estimator(model, out, system.trusted_types)
-            written = load_estimator(out, system.trusted_types)
-            choice = choose_engine(written, system, params, train, out, load_engine, least)
+            choice = choose_engine(model, system, params, train, out, load_engine, least)
         (out / ENGINE).write_bytes(choice.model_dump_json(indent=1).encode())
         (out / REFERENCE).write_bytes(profile(system, train).model_dump_json(indent=1).encode())
     except OSError as error:

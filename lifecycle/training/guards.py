@@ -23,7 +23,7 @@ from sklearn.tree import BaseDecisionTree
 
 from lifecycle.core.errors import ConversionError
 
-_BOOSTED = (HistGradientBoostingRegressor, HistGradientBoostingClassifier)
+BOOSTED = (HistGradientBoostingRegressor, HistGradientBoostingClassifier)
 _SCALERS = (
     StandardScaler,
     MinMaxScaler,
@@ -76,7 +76,7 @@ def refuse_categorical_splits(model: Any) -> None:
         ConversionError: A part of it was fitted with ``categorical_features``.
     """
     for part in estimators_in(model):
-        if isinstance(part, _BOOSTED) and np.any(getattr(part, "is_categorical_", None)):
+        if isinstance(part, BOOSTED) and np.any(getattr(part, "is_categorical_", None)):
             raise ConversionError(
                 f"{type(part).__name__}(categorical_features=...) does not survive conversion to ONNX: "
                 "its answers would be wrong without any error",
@@ -88,7 +88,7 @@ def refuse_categorical_splits(model: Any) -> None:
 def scaled_trees(model: Any) -> str:
     """Name the scaler of a model that also has trees, the usual cause of a parity failure; or ``""``."""
     parts = list(estimators_in(model))
-    if not any(isinstance(part, (*_BOOSTED, BaseDecisionTree)) for part in parts):
+    if not any(isinstance(part, (*BOOSTED, BaseDecisionTree)) for part in parts):
         return ""
     return next((type(part).__name__ for part in parts if isinstance(part, _SCALERS)), "")
 
@@ -105,7 +105,7 @@ def with_float32_thresholds(model: Any) -> Any:
     """
     rounded = copy.deepcopy(model)
     for part in estimators_in(rounded):
-        if isinstance(part, _BOOSTED) and hasattr(part, "_predictors"):
+        if isinstance(part, BOOSTED) and hasattr(part, "_predictors"):
             for trees in part._predictors:
                 for tree in trees:
                     tree.nodes["num_threshold"] = _round_down(tree.nodes["num_threshold"])

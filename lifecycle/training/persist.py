@@ -36,6 +36,9 @@ REVIEWED = (
     "sklearn.model_selection._split.KFold",
     "sklearn.model_selection._split.StratifiedKFold",
     "sklearn.model_selection._split.TimeSeriesSplit",
+    # A check of numbers, bound to its options: which function is bound is named beside it.
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
     # Private parts of public estimators: numbers and fitted estimators; no code runs when they are built.
     "sklearn._loss.loss.HalfTweedieLoss",
     "sklearn._loss.loss.HalfTweedieLossIdentity",

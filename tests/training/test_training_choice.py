@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OrdinalEncoder, PowerTransformer, StandardScaler
 
 from lifecycle.core.errors import ConfigError, ConversionError, ParityError
 from lifecycle.core.release import read_engine
@@ -87,10 +87,10 @@ CASES = {
         lambda: system_of(
             Plain,
             "regression",
-            lambda _: make_pipeline(StandardScaler(), HistGradientBoostingRegressor(random_state=0)),
+            lambda _: make_pipeline(PowerTransformer(), HistGradientBoostingRegressor(random_state=0)),
         ),
         Plain,
-        "StandardScaler stands in front of trees",
+        "PowerTransformer stands in front of trees",
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +19,14 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from lifecycle.core.errors import ConfigError
@@ -32,8 +37,9 @@ from lifecycle.serving.engine import load_engine
 from lifecycle.training.convert import to_onnx
 from lifecycle.training.fit import fit
 from lifecycle.training.frame import to_frame
+from lifecycle.training.kernels import is_row_by_row
 from lifecycle.training.parity import predict
-from lifecycle.training.trend import TrendRegressor
+from lifecycle.training.trend import ObliqueAxes, TrendRegressor
 from tests.training.training_cases import PARAMS, STRICT, House, Plain, make_rows, system_of, train_model
 
 
@@ -106,7 +112,7 @@ def test_processes_that_order_sets_differently_convert_to_the_same_bytes():
 import hashlib
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from tests.training.training_cases import House, PARAMS, STRICT, make_rows, system_of, train_model
 from lifecycle.training.convert import to_onnx
@@ -240,3 +246,48 @@ def test_the_trees_of_one_fit_are_left_as_they_are():
 
 def _frame(system, rows):
     return to_frame(system.schema, rows.tensors), rows.label
+
+
+@pytest.mark.parametrize(
+    ("build", "row_by_row"),
+    [
+        (lambda: HistGradientBoostingRegressor(max_iter=50), True),
+        (lambda: RandomForestRegressor(90, random_state=0), True),
+        (lambda: TrendRegressor(by_wall(), time="sold_on", periods=(365.25, 7.0), random_state=0), True),
+        (lambda: make_pipeline(ObliqueAxes(), HistGradientBoostingRegressor(max_iter=50)), True),
+        (lambda: make_pipeline(StandardScaler(), Ridge()), False),
+    ],
+    ids=["boosting", "forest", "trend and words", "axes", "a matrix product"],
+)
+def test_one_row_is_asked_alone_only_where_that_cannot_change_its_answer(build, row_by_row, tmp_path):
+    """Kernels of matrix products differ for one row and for many; trees have one way to be walked."""
+    model = build()
+    record = House if isinstance(model, TrendRegressor) else Plain
+    rows = make_rows(record, count=2000)
+    if isinstance(model, Pipeline) and isinstance(model[0], ObliqueAxes):
+        rows = replace(rows, tensors=Tensors(rows.tensors.numbers[:, 1:], rows.tensors.categories))
+        record = Flat
+    system = system_of(record, "regression", lambda _: model)
+    train_model(system, STRICT, rows, tmp_path, load_engine)
+    assert is_row_by_row(onnx.load(tmp_path / "model.onnx")) is row_by_row
+
+    engine = load_engine(tmp_path)
+    together = engine.predict(rows.tensors)
+    alone = [engine.predict(rows.tensors.take(slice(i, i + 1)))[0] for i in range(len(rows))]
+    assert together.tolist() == alone
+
+
+class Flat(Record):
+    """Two coordinates."""
+
+    flat_id: Annotated[str, RecordId()]
+    sold_on: Annotated[date, EventTime()]
+    area: Annotated[float, Feature()]
+    floors: Annotated[float, Feature()]
+    price: Annotated[float, Label()]
+
+
+def by_wall() -> Any:
+    words = ("words", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["wall", "district"])
+    encode = ColumnTransformer([words], remainder="passthrough")
+    return make_pipeline(encode, HistGradientBoostingRegressor(max_iter=50, random_state=0))

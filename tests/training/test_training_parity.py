@@ -16,7 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler
 
 from lifecycle.core.errors import ConfigError, ParityError
 from lifecycle.core.record import schema_of
@@ -46,12 +46,12 @@ def boosted() -> Any:
     return HistGradientBoostingRegressor(max_iter=100, random_state=0)
 
 
-def test_a_scaler_in_front_of_trees_is_caught_and_named(tmp_path):
+def test_a_transformer_in_front_of_trees_is_caught_and_named(tmp_path):
     rows = make_rows(Plain, count=5000)
-    system = system_of(Plain, "regression", lambda _: make_pipeline(StandardScaler(), boosted()))
+    system = system_of(Plain, "regression", lambda _: make_pipeline(PowerTransformer(), boosted()))
     with pytest.raises(ParityError, match="scikit-learn answers") as caught:
         train_model(system, STRICT, rows, tmp_path, load_engine)
-    assert "StandardScaler stands in front of trees" in caught.value.hint
+    assert "PowerTransformer stands in front of trees" in caught.value.hint
     assert "remove it" in caught.value.hint
 
 
