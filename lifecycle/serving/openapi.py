@@ -15,11 +15,16 @@ from lifecycle.core.record import FieldSpec
 from lifecycle.core.synthetic import synthetic_records
 from lifecycle.serving.limits import MAX_INSTANCES
 from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases
+from lifecycle.serving.openapi_outcomes import outcome_operation, outcome_schema
 from lifecycle.serving.predicting import answer
 from lifecycle.serving.problems import MEDIA_TYPE, Problem, ProblemError
 from lifecycle.serving.responses import Prediction, Predictions
 
 _REF = "#/components/schemas/{model}"
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: lc_…"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 _EMPTY = "\n\nNo system is live yet. Deploy one: `lifecycle first-deployment SYSTEM`"
 
 
@@ -66,8 +71,12 @@ class ApiPage:
         for name, release in releases.items():
             record = f"{name}.{release.schema.name}"
             schemas[record] = release.request_model.model_json_schema() | {"title": release.schema.name}
+            schemas[f"{name}.Outcome"] = outcome_schema(release)
             paths[f"/v1/{name}/predict"] = {"post": _operation(name, record, release)}
+            paths[f"/v1/{name}/outcomes"] = {"post": outcome_operation(name, release)}
         page["paths"] = paths | page["paths"]
+        page["components"]["securitySchemes"] = _SECURITY
+        page["security"] = [{name: []} for name in _SECURITY] + [{}]
         return page
 
 
@@ -135,7 +144,7 @@ def _responses(release: LiveRelease, example: dict[str, Any]) -> dict[str, Any]:
             "content": {MEDIA_TYPE: refused},
         },
         "default": {
-            "description": "400 not JSON; 404 no such system; 413 too large; 503 still loading",
+            "description": "400 not JSON; 401, 403 no key; 404 no such system; 413 too large; 503 try again",
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
         },
     }

@@ -9,6 +9,7 @@ from lifecycle.serving.desk import Route
 from lifecycle.serving.exchange import Format
 from lifecycle.serving.formats.typed import TypedJson
 from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.outcome_route import OutcomeRoute
 from lifecycle.serving.predicting import PredictRoute
 
 MAX_KNOWN = 10_000
@@ -43,5 +44,7 @@ class Routes:
         match path.split("/")[1:]:
             case ["v1", system, "predict"] if system:
                 return PredictRoute(self._live, self._accounts, system, self._typed)
+            case ["v1", system, "outcomes"] if system:
+                return OutcomeRoute(self._live, self._accounts, system)
             case _:
                 return None

@@ -177,3 +177,43 @@ def test_the_live_page_shows_what_is_live_and_how_it_is_logged(serve):
 def test_entries_are_what_the_log_says_they_are():
     entry = PredictionEntry("a", 1, "r", "1", "champion", 2, "", "", "record", b"{}", b"")
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=PredictionEntry) == entry
+
+
+OUTCOME = {"record_id": "h1", "value": 2500.0, "observed_at": "2024-02-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize("lane", LANES.values(), ids=LANES)
+@pytest.mark.parametrize("durability", ["process", "power", "relaxed"])
+def test_outcomes_are_stored_when_they_are_acknowledged(serve, tmp_path, lane, durability):
+    with serve(lane, durability=durability) as client:
+        first = client.post("/v1/homes/outcomes", json=OUTCOME)
+        assert (first.status_code, first.json()) == (200, {"accepted": 1})
+        several = [{**OUTCOME, "record_id": None, "prediction_id": f"p{i}"} for i in range(300)]
+        assert client.post("/v1/homes/outcomes", json={"outcomes": several}).json() == {"accepted": 300}
+        segments = (tmp_path / "log" / "homes" / "outcome-segments").iterdir()
+        stored = [entry for segment in segments for entry in read_segment(segment)]
+    assert [entry.record_id or entry.prediction_id for entry in stored] == [
+        "h1",
+        *(f"p{i}" for i in range(300)),
+    ]
+
+
+def test_outcomes_that_do_not_fit_are_refused_all_together(serve, tmp_path):
+    with serve() as client:
+        bad = {"outcomes": [OUTCOME, {**OUTCOME, "value": "s3cret"}]}
+        refused = client.post("/v1/homes/outcomes", json=bad)
+        assert refused.status_code == 422
+        assert "s3cret" not in refused.text
+        assert refused.json()["faults"][0]["instance"] == 1
+        assert client.post("/v1/huts/outcomes", json=OUTCOME).status_code == 404
+    assert not (tmp_path / "log" / "homes" / "outcome-segments").exists()
+
+
+def test_outcomes_on_a_full_disk_are_refused_whatever_the_system_says_of_predictions(serve, full_disk):
+    with serve(on_log_failure="serve-unlogged") as client:
+        full_disk.append(True)
+        refused = client.post("/v1/homes/outcomes", json=OUTCOME)
+        assert refused.status_code == 503
+        assert "none of them was" in refused.json()["detail"]
+        full_disk.clear()
+        eventually(lambda: client.post("/v1/homes/outcomes", json=OUTCOME).status_code == 200)
