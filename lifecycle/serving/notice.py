@@ -75,6 +75,7 @@ class Notices:
     """
 
     def __init__(self, state: Path, heard: Callable[[], None]) -> None:
+        self._state = state
         self._path = notice_folder(state) / f"{os.getpid()}-{secrets.token_hex(4)}"
         self._heard = heard
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -83,8 +84,10 @@ class Notices:
 
     def __enter__(self) -> Self:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._socket.bind(str(self._path))
+            try:
+                self._bind()
+            except FileNotFoundError:  # the last of the others took the folder away with it
+                self._bind()
         except OSError as error:
             logger.warning("switches are seen by polling only: %s: %s", self._path.parent, error)
         else:
@@ -98,7 +101,14 @@ class Notices:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
             self._thread.join()
             self._path.unlink(missing_ok=True)
+            if self._path.parent.parent != self._state:
+                with contextlib.suppress(OSError):  # others listen there
+                    self._path.parent.rmdir()
         self._socket.close()
+
+    def _bind(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._socket.bind(str(self._path))
 
     def _listen(self) -> None:
         while not self._ended.is_set():
