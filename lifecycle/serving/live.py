@@ -19,6 +19,7 @@ from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
 from lifecycle.serving.board import Board, Seat, Slot, token_of
+from lifecycle.serving.formats.columns import ColumnReader
 from lifecycle.serving.formats.reader import RecordReader
 from lifecycle.serving.standing import Standing, Swap, same
 
@@ -77,6 +78,11 @@ class LiveRelease:
         return self.manifest.serving.budget_ms / 1000
 
     @cached_property
+    def columns(self) -> ColumnReader:
+        """Checks requests that come as columns."""
+        return ColumnReader(self.schema, self.requests)
+
+    @property
     def digest(self) -> str:
         """What names the release."""
         return self.deployment.release.digest

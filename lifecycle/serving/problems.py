@@ -77,16 +77,33 @@ class ProblemError(Exception):
         return Response(body, self.status, self.headers, media_type=MEDIA_TYPE)
 
 
-def refused(errors: Sequence[ErrorDetails], fields: Sequence[str], *, batch: bool) -> ProblemError:
+def in_words(problem: Problem) -> list[str]:
+    """All that a problem tells, for protocols that have no list of faults: one text, or one per fault."""
+    faults = problem.faults or []
+    if len(faults) < 2:
+        return [problem.detail]
+    words = [
+        f"{'' if fault.instance is None else f'instance {fault.instance}, '}"
+        f"{fault.field or 'the record'} {fault.reason}"
+        for fault in faults
+    ]
+    more = (problem.fault_count or 0) - len(faults)
+    return [*words, f"and {more} more"] if more > 0 else words
+
+
+def refused(
+    errors: Sequence[ErrorDetails], fields: Sequence[str], *, batch: bool, count: int | None = None
+) -> ProblemError:
     """The problem of a request whose fields do not fit the record.
 
     Args:
         errors: From pydantic, of a list of records; their inputs are ignored.
         fields: Names the record has.
         batch: Whether the request held several records, so that a position helps.
+        count: How many errors there are, where ``errors`` are only the first ones.
     """
     faults = [_fault(error, fields, batch) for error in errors[:MAX_FAULTS]]
-    return unprocessable(faults, len(errors))
+    return unprocessable(faults, count or len(errors))
 
 
 def unprocessable(faults: Sequence[Fault], count: int) -> ProblemError:
