@@ -20,7 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from lifecycle import __version__
 from lifecycle.core.ports import Ledger, ReleaseStore
 from lifecycle.core.suggest import nearest
-from lifecycle.serving import engine, problems, responses
+from lifecycle.serving import engine, problems, protocols, responses
 from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.asgi import AsgiLane
 from lifecycle.serving.board import Seat
@@ -113,6 +113,7 @@ def create_app(
     problems.install(app)
     _add_pages(app, live)
     _add_health(app, live, accounts)
+    protocols.add_pages(app, live)
     _add_docs(app)
     add_metrics(app, metrics)
     add_page(app, lambda: page_of(live, accounts, mlflow))

@@ -16,7 +16,7 @@ from lifecycle.serving.keys import Access
 from lifecycle.serving.limits import MAX_BODY
 from lifecycle.serving.problems import ProblemError
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 ADMIN = ("/", "/status.json", "/metrics")
 
 
