@@ -99,10 +99,14 @@ def _operation(name: str, record: str, release: LiveRelease) -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"anyOf": [_ref(record), _several(record)]},
+                    "schema": {"anyOf": [_ref(record), _several(record), _columns(release)]},
                     "examples": {
                         "one": {"summary": "One record", "value": first},
                         "several": {"summary": "Several records", "value": {"instances": [first, second]}},
+                        "columns": {
+                            "summary": "The same in columns",
+                            "value": {"columns": {name: [first[name], second[name]] for name in first}},
+                        },
                     },
                 }
             },
@@ -119,6 +123,29 @@ def _several(record: str) -> dict[str, Any]:
         "required": ["instances"],
         "additionalProperties": False,
         "properties": {"instances": instances},
+    }
+
+
+def _columns(release: LiveRelease) -> dict[str, Any]:
+    record = release.request_model.model_json_schema()
+    columns = {
+        name: {"type": "array", "items": field, "minItems": 1, "maxItems": MAX_INSTANCES}
+        for name, field in record["properties"].items()
+    }
+    return {
+        "title": "Columns",
+        "description": "Several records, each column as long as the others",
+        "type": "object",
+        "required": ["columns"],
+        "additionalProperties": False,
+        "properties": {
+            "columns": {
+                "type": "object",
+                "required": record.get("required", []),
+                "additionalProperties": False,
+                "properties": columns,
+            }
+        },
     }
 
 

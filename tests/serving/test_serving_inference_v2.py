@@ -18,7 +18,7 @@ from lifecycle.serving.live import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, HOME, HOMES, eventually, promote
 from tests.serving.test_serving_columns import FLATS
-from tests.serving.test_serving_predict import JSON, open_release
+from tests.serving.test_serving_predict import open_release
 
 V2 = InferenceV2()
 PATH = "/v2/models/homes/infer"
@@ -376,6 +376,7 @@ def test_no_value_comes_back_in_an_error(live, name, value):
         assert "918273645" not in told
 
 
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 ENTRIES = st.fixed_dictionaries(
     {
         "name": st.sampled_from([*DATATYPES, "numbers", "categories", "x"]),
@@ -383,14 +384,14 @@ ENTRIES = st.fixed_dictionaries(
         "datatype": st.sampled_from([*set(DATATYPES.values()), "UINT64", "FP16", "x"]),
     },
     optional={
-        "data": JSON,
+        "data": st.lists(CELLS | st.lists(CELLS, max_size=2), max_size=3) | CELLS,
         "parameters": st.dictionaries(st.just("binary_data_size"), st.integers(-1, 20)),
     },
 )
 
 
 @settings(max_examples=100)
-@given(inputs=st.lists(ENTRIES, max_size=4), extra=JSON, binary=st.binary(max_size=40))
+@given(inputs=st.lists(ENTRIES, max_size=4), extra=st.just([]) | CELLS, binary=st.binary(max_size=40))
 def test_whatever_is_sent_is_answered_or_refused(live, inputs, extra, binary):
     try:
         status = 200 if read(live, {"inputs": inputs, "outputs": extra}, binary) else 0

@@ -17,7 +17,7 @@ from lifecycle.serving.limits import MAX_INSTANCES
 from lifecycle.serving.live import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, HOME, eventually, promote
-from tests.serving.test_serving_predict import JSON, open_release
+from tests.serving.test_serving_predict import open_release
 
 SCORING = MlflowScoring()
 
@@ -108,16 +108,25 @@ def test_no_value_comes_back_in_an_error(live, form, field, value):
 
 
 FORMS = st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs", "params"])
-TABLES = JSON | st.fixed_dictionaries(
-    {
-        "columns": st.lists(st.sampled_from(list(HOME)), max_size=8),
-        "data": st.lists(st.lists(JSON, max_size=8)),
-    }
+CELLS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([1]) | st.just({})
+)
+NAMES = st.sampled_from([*HOME, "x"])
+TABLES = (
+    CELLS
+    | st.lists(CELLS | st.dictionaries(NAMES, CELLS, max_size=6), max_size=3)
+    | st.dictionaries(NAMES, CELLS | st.lists(CELLS, max_size=3), max_size=6)
+    | st.fixed_dictionaries(
+        {
+            "columns": st.lists(NAMES, max_size=6),
+            "data": st.lists(CELLS | st.lists(CELLS, max_size=6), max_size=3),
+        }
+    )
 )
 
 
 @settings(max_examples=60)
-@given(content=st.dictionaries(FORMS, TABLES, max_size=2) | JSON)
+@given(content=st.dictionaries(FORMS, TABLES, max_size=2) | TABLES)
 def test_whatever_is_sent_is_answered_or_refused(live, content):
     try:
         status = 200 if len(read(live, content).tensors) >= 0 else 0
@@ -177,6 +186,8 @@ def test_where_one_system_is_served_it_needs_no_name(client, ledger, releases):
         assert answer.json() == {"predictions": [ANSWER]}
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["x-lifecycle-release"]
+        nothing = client.post(path, json={"inputs": {name: [] for name in HOME}})
+        assert nothing.json() == {"predictions": []}
 
     promote(ledger, releases.write(system="others"))
     eventually(lambda: client.get("/v1/others").is_success)
