@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Protocol
 
+from lifecycle.core.errors import UnavailableError
 from lifecycle.serving.exchange import Reply, Request
 from lifecycle.serving.keys import Access, KeyRing
 from lifecycle.serving.limits import INLINE_BODY, MAX_BODY, MAX_IN_THREADS
@@ -263,7 +264,13 @@ def wanted(send: Send) -> bool:
 
 def as_problem(error: Exception) -> ProblemError:
     """What a client may hear of an error."""
-    return error if isinstance(error, ProblemError) else unforeseen(error)
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, UnavailableError):  # the processes of an estimator are being started again
+        return ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the model does not answer now: try again in a second"
+        )
+    return unforeseen(error)
 
 
 def overloaded(why: str) -> ProblemError:
