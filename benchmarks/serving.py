@@ -18,7 +18,9 @@ from benchmarks.commands import PYTHON, environment, resident_mb, run, seconds_o
 from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
 from benchmarks.project import Project
 from lifecycle.core.layout import Layout
+from lifecycle.core.params import load_params
 from lifecycle.core.release import read_schema
+from lifecycle.core.requirements import Requirements
 from lifecycle.core.values import Release
 from lifecycle.data.reading import read_records
 from lifecycle.serving.client import Connection
@@ -68,7 +70,7 @@ def measure(bench: Bench) -> Figure:
     holding = [run([*PYTHON, "-c", _IMPORTING], project.root, environment()) for _ in range(count)]
     unwanted = sorted(set(UNWANTED) & modules(project))
     probe = ServerProbe(project.settings)
-    probed = [probe.measure(live.release, live.records) for _ in range(bench.size.updates)]
+    probed = [probe.measure(live.release, live.records, live.requirements) for _ in range(bench.size.updates)]
     bench.say(f"serving: p99 {', '.join(f'{it.latency_p99_ms:.2f} ms' for it in probed)}")
     limit = f'`python -c "import {LIBRARIES}"`'
     return Figure(
@@ -77,8 +79,9 @@ def measure(bench: Bench) -> Figure:
         how=(
             f"`lifecycle serve --port 0` with a live release of {bench.story.system} in the ledger; ready is "
             "the first 200 of `/readyz`, seconds from the start of the process, asked every 5 ms. Latency "
-            "and throughput are the probe's that measures the requirements: one connection for latency, "
-            "eight for throughput, single records of the test window, client and server on the same cores."
+            "and throughput are the probe's that measures the requirements, open-loop: latency from when a "
+            "request was due, at the required rate; throughput as the rate it was seen to sustain; single "
+            "records of the test window, client and server on the same cores."
         ),
         lines=(
             Measured(
@@ -137,9 +140,10 @@ def modules(project: Project) -> set[str]:
 
 @dataclass(frozen=True)
 class _Live:
-    """The release that is live, in a local folder, and records of the newest test window."""
+    """What is live, in a local folder, what is required, and records of the newest test window."""
 
     release: Release
+    requirements: Requirements
     records: list[dict[str, object]]
 
 
@@ -151,7 +155,8 @@ def _live(project: Project) -> _Live:
     folder = open_store(settings).fetch(live.release)
     layout = Layout(project.worktree, system)
     records = read_records(read_schema(folder), layout.data, layout.manifest, "test", RECORDS)
-    return _Live(live.release.model_copy(update={"uri": folder.as_uri()}), records)
+    requirements = load_params(project.root).system(system).requirements
+    return _Live(live.release.model_copy(update={"uri": folder.as_uri()}), requirements, records)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from lifecycle.core.settings import Settings, environment_of
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from lifecycle.core.capacity import CapacityReport
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lifecycle.serving.board import Seat
     from lifecycle.serving.keys import KeyFile
     from lifecycle.serving.process import Manner
+    from lifecycle.steps.capacity import Question
     from lifecycle.steps.compact import Compaction
     from lifecycle.steps.log_status import LogStatus
     from lifecycle.steps.loop import Loop
@@ -217,6 +219,24 @@ def open_keys(settings: Settings) -> KeyFile:
     from lifecycle.serving.keys import KeyFile
 
     return KeyFile(settings.key_file)
+
+
+def capacity(settings: Settings, question: Question, say: Callable[[str], None]) -> CapacityReport:
+    """Measure what this machine, or a running service, can do for a system.
+
+    Args:
+        settings: Where things are.
+        question: What is asked.
+        say: Takes a line of progress.
+
+    Raises:
+        StateError: Nothing is live, or no such release is known.
+    """
+    from lifecycle.steps.capacity import find_capacity
+
+    load_params(settings.project).system(question.system)
+    estimator = estimator_command(settings.project)
+    return find_capacity(question, settings, open_ledger(settings), open_store(settings), estimator, say)
 
 
 def reproduce(settings: Settings, system: str, version: str) -> Proof:

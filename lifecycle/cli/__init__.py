@@ -6,6 +6,7 @@ whatever takes a decision or a library stands elsewhere and is imported when the
 """
 
 from lifecycle.cli.base import main
+from lifecycle.cli.capacity_verb import capacity
 from lifecycle.cli.flow_verbs import first_deployment, rollback, update
 from lifecycle.cli.key_verbs import keys
 from lifecycle.cli.log_verbs import log, outcomes
@@ -16,7 +17,7 @@ from lifecycle.cli.server_verbs import down, serve, status, up
 __all__ = ["main"]
 
 _LOOP = (init, first_deployment, update, rollback, history, reproduce, data, log, outcomes, stage)
-_SERVERS = (up, status, down, serve, keys, doctor)
+_SERVERS = (up, status, down, serve, keys, capacity, doctor)
 
 for verb in (*_LOOP, *_SERVERS):
     main.add_command(verb)

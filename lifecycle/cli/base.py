@@ -32,7 +32,7 @@ Exit codes
    4  training failed, or answers differ       5  a digest or signature does not match
    6  the verb does not fit what is deployed   7  a disk or remote refuses to store
   10  skipped: too little data                11  held: registered, not promoted
-  12  doctor or status found a fault          75  try again later
+  12  doctor, status or capacity: not well    75  try again later
 """
 
 Function = TypeVar("Function", bound=Callable[..., Any])

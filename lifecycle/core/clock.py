@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 
 from lifecycle.core.errors import ConfigError
+
+_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class SystemClock:
@@ -54,3 +57,19 @@ def parse_moment(value: str | date | datetime) -> datetime:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration such as ``300ms``, ``0.3s`` or ``2min`` as seconds.
+
+    Raises:
+        ConfigError: It is not a positive number with one of these units.
+
+    Example:
+        >>> parse_duration("300ms"), parse_duration("0.3 s")
+        (0.3, 0.3)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) ?(us|µs|ms|s|min|h)", text.strip())
+    if found is None or not float(found[1]):
+        raise ConfigError(f"{text!r} is not a duration", hint="write it as 300ms, 0.3s or 2min")
+    return float(found[1]) * _UNITS[found[2]]

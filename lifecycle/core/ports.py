@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from lifecycle.core.requirements import Requirements
 from lifecycle.core.values import (
     Deployment,
     Evaluation,
@@ -149,6 +150,8 @@ class Ledger(Protocol):
 class Probe(Protocol):
     """Measures what the requirements bound."""
 
-    def measure(self, release: Release, records: Sequence[dict[str, object]]) -> Measurements:
-        """Load the release in a real server process and send it these records."""
+    def measure(
+        self, release: Release, records: Sequence[dict[str, object]], requirements: Requirements
+    ) -> Measurements:
+        """Load the release in a real server process and send it these records at the required rate."""
         ...

@@ -20,8 +20,12 @@ class Requirements(BaseModel):
 
     mode: Literal["real-time", "batch"] = "real-time"
     target: Literal["cloud", "edge", "browser"] = "cloud"
-    latency_p99_ms: float | None = Field(None, gt=0, description="99th percentile of one request, ms")
-    throughput_per_s: float | None = Field(None, gt=0, description="Single-record requests a second")
+    latency_p99_ms: float | None = Field(
+        None, gt=0, description="99th percentile of one request at the required throughput, ms"
+    )
+    throughput_per_s: float | None = Field(
+        None, gt=0, description="Single-record requests a second of one process, within that latency"
+    )
     memory_mb: float | None = Field(None, gt=0, description="Resident memory of one serving process, MB")
     size_mb: float | None = Field(None, gt=0, description="Size of the release folder, MB")
     parity_rtol: float = Field(1e-4, gt=0, description="Largest relative difference of ONNX and scikit-learn")

@@ -272,20 +272,25 @@ class GateResult(Value):
 
 
 class Measurements(Value):
-    """What a real server process with the release loaded was seen to do on this machine.
+    """What a real server process with the release loaded was seen to do on this machine, open-loop.
+
+    Requests are sent when they are due, whatever became of earlier ones, and a latency counts from then.
 
     Attributes:
-        latency_p50_ms: Median time of one request, ms.
-        latency_p99_ms: 99th percentile, ms.
-        throughput_per_s: Single-record requests a second.
+        latency_p50_ms: Median latency of a single-record request at ``offered_per_s``, ms.
+        latency_p99_ms: 99th percentile, ms; of fewer than 100 requests, the largest.
+        offered_per_s: The required rate, or 30 % of what one connection can do where none is required.
+        throughput_per_s: Highest rate that was seen to keep the latency bound (1 s where there is none)
+            with every request answered; no lower than ``offered_per_s`` if that did.
         memory_mb: Resident memory after the requests, MB.
         ready_s: From start to the first answer of ``/readyz``, seconds.
         size_mb: Size of the release folder, MB.
-        requests: Requests measured.
+        requests: How many the latencies are of.
     """
 
     latency_p50_ms: float
     latency_p99_ms: float
+    offered_per_s: float
     throughput_per_s: float
     memory_mb: float
     ready_s: float

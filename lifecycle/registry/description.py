@@ -84,10 +84,10 @@ def _measured(found: Measurements | None) -> str:
     if found is None:
         return ""
     return (
-        f"**Measured** on a real server process, {found.requests:,} requests: p50 {found.latency_p50_ms:.3g} "
-        f"ms, p99 {found.latency_p99_ms:.3g} ms, {found.throughput_per_s:,.0f} requests/s, "
-        f"{found.memory_mb:.0f} MB of memory, ready in {found.ready_s:.2g} s; the release has "
-        f"{found.size_mb:.3g} MB"
+        f"**Measured** on a real server process, {found.requests:,} requests at "
+        f"{found.offered_per_s:,.0f}/s: p50 {found.latency_p50_ms:.3g} ms, p99 {found.latency_p99_ms:.3g} "
+        f"ms, sustained {found.throughput_per_s:,.0f} requests/s, {found.memory_mb:.0f} MB of memory, ready "
+        f"in {found.ready_s:.2g} s; the release has {found.size_mb:.3g} MB"
     )
 
 

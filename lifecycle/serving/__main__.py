@@ -32,6 +32,7 @@ def main() -> None:
         "--until-eof", action="store_true", help="end when stdin ends, as when the parent dies"
     )
     parser.add_argument("--estimator", default="", help="the command that runs a scikit-learn estimator")
+    parser.add_argument("--log", type=Path, help="folder of the prediction log; nothing is logged without it")
     options = parser.parse_args()
     if options.until_eof:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -42,6 +43,7 @@ def main() -> None:
             folder,
             folder,
             poll_seconds=60.0,
+            log=options.log,
             load_engine=partial(load_engine, estimator=estimator, workers=workers),
         )
         run_server(app, options.host, options.port)

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from lifecycle.core.errors import UnavailableError
+
+
+def prepare(host: str, method: str, path: str, body: bytes = b"", headers: Sequence[str] = ()) -> bytes:
+    """The bytes of a request.
+
+    Args:
+        host: With its port, as in a URL.
+        method: Such as ``POST``.
+        path: With its query.
+        body: JSON.
+        headers: Further header lines, such as ``Authorization: Bearer ...``.
+    """
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class Connection:
@@ -32,13 +53,9 @@ class Connection:
         """Hang up."""
         self._socket.close()
 
-    def prepare(self, method: str, path: str, body: bytes = b"") -> bytes:
+    def prepare(self, method: str, path: str, body: bytes = b"", headers: Sequence[str] = ()) -> bytes:
         """The bytes of a request."""
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
+        return prepare(self._host, method, path, body, headers)
 
     def send(self, request: bytes) -> tuple[int, bytes]:
         """Send a prepared request; the status and body of its answer.

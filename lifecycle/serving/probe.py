@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import json
-import select
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
-from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import psutil
 
+from lifecycle.core.capacity import LoadPoint
 from lifecycle.core.errors import StageError, UnavailableError
-from lifecycle.core.settings import Settings, quiet_environment
+from lifecycle.core.requirements import Requirements
+from lifecycle.core.settings import Settings
 from lifecycle.core.values import Measurements, Release
 from lifecycle.serving.client import Connection
-
-READY_SECONDS = 60.0
-"""Longest wait for a server to be ready."""
+from lifecycle.serving.load.generator import OpenLoop
+from lifecycle.serving.load.search import Search
+from lifecycle.serving.trial import TrialServer, local_folder, trial_server
 
 WARM_UP_REQUESTS = 50
-LATENCY_REQUESTS = 2000
-LATENCY_SECONDS = 3.0
-"""Latency is measured over this many requests or this long, whichever ends first."""
+PACE_SECONDS = 0.4
+"""One connection, one request after the other: the pace that guides what is offered next."""
 
-LOAD_CONNECTIONS = 8
-LOAD_SECONDS = 2.0
+LATENCY_SECONDS = 2.5
+"""How long the required rate is offered."""
+
+LIGHT = 0.3
+"""Share of the pace that is offered where no rate is required."""
+
+SEARCH_SECONDS = 2.5
+STEP_SECONDS = 0.4
+"""The search for the throughput tries rates for this long each, and begins none after that long in all."""
+
+UNBOUNDED_MS = 1000.0
+"""Latency that counts as too late where no latency is required, ms."""
+
+_SEED = 7
 
 
 class ServerProbe:
     """Starts a server with one release, measures it, and ends it whatever happens.
-
-    The server also ends by itself if this process dies: it watches its stdin.
 
     Args:
         settings: Where things are; the server gets its environment from them.
@@ -51,67 +51,40 @@ class ServerProbe:
         self._settings = settings
         self._estimator = estimator
 
-    def measure(self, release: Release, records: Sequence[dict[str, object]]) -> Measurements:
-        """Latency at one connection, throughput at eight, memory, time to readiness and size.
+    def measure(
+        self, release: Release, records: Sequence[dict[str, object]], requirements: Requirements
+    ) -> Measurements:
+        """Latency at the required rate, the rate that can be sustained, memory, time to readiness and size.
+
+        All of it open-loop, as ``lifecycle capacity`` measures, in some six seconds.
 
         Args:
             release: In a local folder.
             records: JSON-ready request bodies, sent in turn.
+            requirements: The rate and latency that are asked for.
 
         Raises:
             StageError: There is nothing to send, or the server refuses a record.
-            UnavailableError: The server does not get ready, or stops answering.
+            UnavailableError: The server does not get ready, stops answering, or cannot be offered the
+                required rate from this machine.
         """
         if not records:
             raise StageError(f"{release.system}: no records to measure the server with")
-        folder = _local_folder(release)
-        path = f"/v1/{release.system}/predict"
+        folder = local_folder(release)
         bodies = [json.dumps(record).encode() for record in records]
-        with self._server(folder) as (process, address, ready_s):
-            with Connection(address) as connection:
-                requests = [connection.prepare("POST", path, body) for body in bodies]
-                latencies = _latencies(connection, requests)
-            throughput = _throughput(address, requests)
-            memory = _resident(process.pid)
-        p50, p99 = np.percentile(latencies, [50, 99])
+        with trial_server(self._settings, folder, self._estimator) as server:
+            asked, throughput = _ask(server, f"/v1/{release.system}/predict", bodies, requirements)
+            memory = _resident(server.pid)
         return Measurements(
-            latency_p50_ms=round(float(p50) * 1e3, 3),
-            latency_p99_ms=round(float(p99) * 1e3, 3),
+            latency_p50_ms=round(asked.p50_ms, 3),
+            latency_p99_ms=round(asked.p99_ms, 3),
+            offered_per_s=round(asked.rate_per_s, 1),
             throughput_per_s=round(throughput, 1),
             memory_mb=round(memory / 1e6, 1),
-            ready_s=round(ready_s, 3),
+            ready_s=round(server.ready_s, 3),
             size_mb=round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6, 3),
-            requests=len(latencies),
+            requests=asked.sent,
         )
-
-    @contextmanager
-    def _server(self, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
-        """A ready server: its process, its address and how long it took, seconds."""
-        module = [sys.executable, "-m", "lifecycle.serving"]
-        command = [*module, "--release", str(folder), "--port", "0", "--until-eof"]
-        if self._estimator:
-            command += ["--estimator", shlex.join(self._estimator)]
-        start = time.perf_counter()
-        with (
-            TemporaryFile() as log,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=quiet_environment(self._settings),
-            ) as process,
-        ):
-            try:
-                address = _address(process, log, start)
-                _wait_until_ready(address, start)
-                yield process, address, time.perf_counter() - start
-            except OSError as error:
-                raise UnavailableError(
-                    f"the server to measure stopped answering: {type(error).__name__}", hint="measure again"
-                ) from error
-            finally:
-                process.kill()
 
 
 def _resident(pid: int) -> int:
@@ -120,87 +93,82 @@ def _resident(pid: int) -> int:
     return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
 
 
-def _local_folder(release: Release) -> Path:
-    parts = urlsplit(release.uri)
-    folder = Path(unquote(parts.path))
-    if parts.scheme not in ("", "file") or not folder.is_dir():
-        raise StageError(
-            f"release {release.digest[:12]} is not in a local folder", hint="fetch it before measuring it"
-        )
-    return folder
-
-
-def _address(process: subprocess.Popen[bytes], log: IO[bytes], start: float) -> str:
-    """What the server prints once it listens."""
-    assert process.stdout is not None
-    remaining = start + READY_SECONDS - time.perf_counter()
-    heard, _, _ = select.select([process.stdout], [], [], remaining)
-    line = process.stdout.readline() if heard else b""
-    if not line:
-        log.seek(0)
-        last = log.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+def _ask(
+    server: TrialServer, path: str, bodies: Sequence[bytes], requirements: Requirements
+) -> tuple[LoadPoint, float]:
+    """The load at the required rate, and the highest rate that was seen to meet the latency bound."""
+    budget_ms = requirements.latency_p99_ms or UNBOUNDED_MS
+    pace = _pace(server.address, path, bodies)
+    # Never cut short: the latency at the required rate is told whatever it is.
+    with OpenLoop([server.address], path, bodies, lag_bound=budget_ms / 1e4) as loop:
+        asked = loop.offer(requirements.throughput_per_s or LIGHT * pace, LATENCY_SECONDS, _SEED)
+    if any(status.startswith("4") and status != "429" for status in asked.answered):
+        raise _refused(loop.refusal)
+    met = not asked.server_fault(budget_ms)
+    if not met and not asked.valid:
         raise UnavailableError(
-            f"the server to measure did not start: {last[0]}", hint="run it by hand to see"
+            f"the rate of {asked.rate_per_s:,.0f}/s could not be offered: {asked.fault(budget_ms)}",
+            hint="measure again when this machine is less busy",
         )
-    return str(json.loads(line)["address"])
+    found = _sustained(server.address, path, bodies, min(budget_ms, _patience_ms(pace)), pace, asked, met)
+    return asked, max(found, asked.rate_per_s) if met else found
 
 
-def _wait_until_ready(address: str, start: float) -> None:
+def _patience_ms(pace: float) -> float:
+    """What is late in a load this short: in 0.4 s, waiting for more than 0.1 s is a queue that grows."""
+    return max(STEP_SECONDS * 1e3 / 4, 4e3 / pace)
+
+
+def _sustained(
+    address: str,
+    path: str,
+    bodies: Sequence[bytes],
+    budget_ms: float,
+    pace: float,
+    asked: LoadPoint,
+    met: bool,
+) -> float:
+    """The highest rate that a quick search sees to meet a budget; below a rate that is known to miss it."""
+    end = time.perf_counter() + SEARCH_SECONDS
+
+    def offer(rate: float) -> LoadPoint:
+        known = not met and rate >= asked.rate_per_s
+        return asked if known else loop.offer(rate, STEP_SECONDS, _SEED)
+
+    with OpenLoop([address], path, bodies, budget=budget_ms / 1e3, patience=STEP_SECONDS) as loop:
+        search = Search(
+            offer,
+            budget_ms,
+            start=max(pace / 2, asked.rate_per_s) if met else min(pace, asked.rate_per_s) / 2,
+            tolerance=0.1,
+            confirmations=0,
+            patient=False,
+            has_time=lambda: time.perf_counter() < end,
+        )
+        return search.run().per_s
+
+
+def _pace(address: str, path: str, bodies: Sequence[bytes]) -> float:
+    """Requests a second of one connection that asks one after the other, once the server is warm."""
     with Connection(address) as connection:
-        request = connection.prepare("GET", "/readyz")
-        while True:
-            status, body = connection.send(request)
-            if status == 200:
-                return
-            if time.perf_counter() - start > READY_SECONDS or _failed(json.loads(body)):
-                raise UnavailableError(
-                    f"the server to measure did not get ready: {body.decode()}",
-                    hint="the release does not load in a server",
-                )
-            time.sleep(0.01)
-
-
-def _failed(readiness: dict[str, Any]) -> bool:
-    """Whether the one release was tried and does not load."""
-    return any((system["waiting"] or {}).get("attempts") for system in readiness["systems"].values())
-
-
-def _latencies(connection: Connection, requests: Sequence[bytes]) -> list[float]:
-    """Seconds of each request, one after the other."""
-    source = cycle(requests)
-    for _ in range(WARM_UP_REQUESTS):
-        _send(connection, next(source))
-    latencies: list[float] = []
-    end = time.perf_counter() + LATENCY_SECONDS
-    while len(latencies) < LATENCY_REQUESTS and (start := time.perf_counter()) < end:
-        _send(connection, next(source))
-        latencies.append(time.perf_counter() - start)
-    return latencies
-
-
-def _throughput(address: str, requests: Sequence[bytes]) -> float:
-    """Requests a second over several connections at once."""
-    start = time.perf_counter()
-    end = start + LOAD_SECONDS
-
-    def load(first: int) -> int:
-        source = cycle([*requests[first:], *requests[:first]])
-        count = 0
-        with Connection(address) as connection:
-            while time.perf_counter() < end:
-                _send(connection, next(source))
-                count += 1
-        return count
-
-    with ThreadPoolExecutor(LOAD_CONNECTIONS) as pool:
-        counts = list(pool.map(load, [i % len(requests) for i in range(LOAD_CONNECTIONS)]))
-    return sum(counts) / (time.perf_counter() - start)
+        source = cycle([connection.prepare("POST", path, body) for body in bodies])
+        for _ in range(WARM_UP_REQUESTS):
+            _send(connection, next(source))
+        count, start = 0, time.perf_counter()
+        while not count or time.perf_counter() - start < PACE_SECONDS:
+            _send(connection, next(source))
+            count += 1
+    return count / (time.perf_counter() - start)
 
 
 def _send(connection: Connection, request: bytes) -> None:
     status, body = connection.send(request)
     if status != 200:
-        raise StageError(
-            f"the server refused a record of the test window with {status}: {json.loads(body)['detail']}",
-            hint="the record type and the rows do not agree",
-        )
+        raise _refused(f"{status}: {json.loads(body)['detail']}")
+
+
+def _refused(told: str) -> StageError:
+    return StageError(
+        f"the server refused a record of the test window with {told}",
+        hint="the record type and the rows do not agree",
+    )

@@ -177,7 +177,7 @@ class Judge:
             return None
         layout = self.layout
         records = read_records(self.system.schema, layout.data, layout.manifest, "test", limit=PROBED_RECORDS)
-        return self.probe.measure(release, records)
+        return self.probe.measure(release, records, self.params.requirements)
 
     def _write_report(self, report: ReportInput) -> None:
         """The page, and its pictures beside it for MLflow."""

@@ -34,6 +34,7 @@ CANDIDATE, CHAMPION = "a" * 64, "b" * 64
 MEASURED = Measurements(
     latency_p50_ms=2,
     latency_p99_ms=6,
+    offered_per_s=100,
     throughput_per_s=800,
     memory_mb=120,
     ready_s=1.2,

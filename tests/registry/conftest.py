@@ -219,6 +219,7 @@ def judged(release: Release, champion: str | None, report: str) -> Evaluation:
     served = Measurements(
         latency_p50_ms=1.5,
         latency_p99_ms=140.0,
+        offered_per_s=100.0,
         throughput_per_s=900.0,
         memory_mb=90.0,
         ready_s=1.1,
