@@ -5,10 +5,10 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE # every command starts many processes: compile their imports once
 
-.PHONY: demo test check bench clean lock help
+.PHONY: demo test check bench bench-serving clean lock help
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -32,6 +32,9 @@ check: $(READY) ## Format, lint, types, layers and doctests
 
 bench: $(READY) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+bench-serving: $(READY) ## Serve beside the limit and the peers, and write docs/benchmarks-serving.md
+	$(BIN)/python -m benchmarks serving-peers
 
 lock: $(READY) ## Pin every dependency anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

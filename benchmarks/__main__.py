@@ -22,29 +22,36 @@ from benchmarks.machine import load, machine
 PAGE = ROOT / "docs" / "benchmarks.md"
 # The quick and quiet ones first; the large ingest last, when its heat and dirty pages harm nobody.
 FIGURES = ("help", "update", "unchanged", "serving", "switch", "house-prices", "ingest")
+# `make bench-serving`: half an hour of servers, and 2 GB of their libraries.
+SERVING_FIGURES = ("serving-peers",)
+PAGES = {FIGURES: PAGE, SERVING_FIGURES: ROOT / "docs" / "benchmarks-serving.md"}
+KNOWN = (*FIGURES, *SERVING_FIGURES)
 
 
 def main() -> None:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(FIGURES)}; all, if none is named"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(KNOWN)}; all but the last, if none is named"
     )
     parser.add_argument("--date", type=date.fromisoformat, default=date.today(), help="the page's date")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--out", type=Path, help="write the page here (all at full size: docs/benchmarks.md)")
+    parser.add_argument(
+        "--out", type=Path, help="write the page here (all at full size: its page below docs/)"
+    )
     options = parser.parse_args()
-    if unknown := set(options.names) - set(FIGURES):
-        parser.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(FIGURES)}")
+    if unknown := set(options.names) - set(KNOWN):
+        parser.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(KNOWN)}")
     names = options.names or FIGURES
     facts, start = machine(), time.perf_counter()
-    figures = measure(names, small=options.small)
+    found = measure(names, small=options.small)
     took = f"{time.perf_counter() - start:.0f} s in all, load average at the end: {load()}"
     page = render(
-        figures, (*facts, took), options.date, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+        found, (*facts, took), options.date, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     )
     # A page of some figures, or of tiny ones, must not replace the whole one.
-    out = options.out or (PAGE if set(names) == set(FIGURES) and not options.small else None)
+    whole = next((page for figures, page in PAGES.items() if set(names) == set(figures)), None)
+    out = options.out or (None if options.small else whole)
     if out is None:
         print(page)
         return

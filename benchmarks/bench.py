@@ -23,6 +23,9 @@ class Size:
         rows: Rows of the large ingest.
         csv_rows: Rows of the ingest from CSV.
         every: One of how many sales the house-price models are trained on.
+        rounds: Times two servers are loaded in turn.
+        load_seconds: Length of one load of a server; whole seconds.
+        requests: Over which memory must be steady.
     """
 
     updates: int
@@ -32,9 +35,23 @@ class Size:
     rows: int
     csv_rows: int
     every: int
+    rounds: int = 1
+    load_seconds: float = 1.0
+    requests: int = 1000
 
 
-FULL = Size(updates=3, starts=5, commands=20, ingests=3, rows=10_000_000, csv_rows=1_000_000, every=1)
+FULL = Size(
+    updates=3,
+    starts=5,
+    commands=20,
+    ingests=3,
+    rows=10_000_000,
+    csv_rows=1_000_000,
+    every=1,
+    rounds=7,
+    load_seconds=5.0,
+    requests=1_000_000,
+)
 SMALL = Size(updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, every=20)
 
 

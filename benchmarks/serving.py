@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -160,14 +160,17 @@ def _live(project: Project) -> _Live:
 
 
 @contextmanager
-def server(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
+def server(
+    project: Project, *words: str, extra: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Our server; it is killed at the end."""
     log = project.root.with_name("serving.log")
     with (
         log.open("w", encoding="utf-8") as stderr,
         subprocess.Popen(
             [*PYTHON, *words],
             cwd=project.root,
-            env=environment(project.root),
+            env=environment(project.root, extra),
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
