@@ -83,7 +83,7 @@ class Ours:
         return [json.dumps(record).encode() for record in self.records]
 
     def answers(self, count: int) -> dict[str, float]:
-        """Record id -> what the live release answers, for some records: the limit and peers are held to it."""
+        """Record id -> what the live release answers; the limit and the peers are held to it."""
         model = open_engine(self.release, self._project.root)
         schema = read_schema(self.release)
         request = schema.request_model()

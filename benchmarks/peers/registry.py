@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 PEERS = ROOT / "benchmarks" / "peers"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself, so that it can be a key
 class Peer:
     """One way to serve the model.
 
