@@ -54,7 +54,7 @@ def trial_server(settings: Settings, folder: Path, estimator: Sequence[str] = ()
     Raises:
         UnavailableError: It does not get ready, or stops answering.
     """
-    module = [sys.executable, "-m", "lifecycle.serving"]
+    module = [sys.executable, "-P", "-m", "lifecycle.serving"]
     settings.state.mkdir(parents=True, exist_ok=True)
     command = [*module, "--release", str(folder), "--port", "0", "--until-eof"]
     if estimator:
