@@ -72,9 +72,11 @@ class WorkFolder:
         try:
             yield self
         finally:
-            with suppress(OSError):
-                self.path.rmdir()  # does nothing while something is in it
-            os.close(descriptor)
+            try:
+                with suppress(OSError):
+                    self.path.rmdir()  # does nothing while something is in it
+            finally:
+                os.close(descriptor)
 
     def _locked(self) -> int:
         while True:
