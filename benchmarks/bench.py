@@ -22,6 +22,7 @@ class Size:
         ingests: Times each ingest is repeated.
         rows: Rows of the large ingest.
         csv_rows: Rows of the ingest from CSV.
+        scored: Rows of the batch that is scored; 50 million take ten minutes.
         every: One of how many sales the house-price models are trained on.
     """
 
@@ -31,11 +32,23 @@ class Size:
     ingests: int
     rows: int
     csv_rows: int
+    scored: int
     every: int
 
 
-FULL = Size(updates=3, starts=5, commands=20, ingests=3, rows=10_000_000, csv_rows=1_000_000, every=1)
-SMALL = Size(updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, every=20)
+FULL = Size(
+    updates=3,
+    starts=5,
+    commands=20,
+    ingests=3,
+    rows=10_000_000,
+    csv_rows=1_000_000,
+    scored=5_000_000,
+    every=1,
+)
+SMALL = Size(
+    updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, scored=20_000, every=20
+)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert artifact["key"] == f"{SYSTEM}-scores"
     assert "3,000 rows scored" in artifact["data"]
     deployments = ask(f"{api}/deployments/filter", {})
-    assert len(deployments) == 4
+    assert len(deployments) == 5
     assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
     crons = {it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]}
     assert crons == {"0 6 1 * *", "20 * * * *"}
