@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -133,9 +133,10 @@ class Scorer:
             return ()
         progress = Progress(f"score {self.name}", job.inputs.rows)
         records = []
-        for record in answer_all(job, work, self.load_engine(job.release), self.request.threads):
-            records.append(record)
-            progress.advance(record.counts.read)
+        with closing(self.load_engine(job.release)) as engine:
+            for record in answer_all(job, work, engine, self.request.threads):
+                records.append(record)
+                progress.advance(record.counts.read)
         job.inputs.require_unchanged()
         return tuple(records)
 

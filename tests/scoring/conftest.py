@@ -69,6 +69,9 @@ class Counting:
         self.rows += len(tensors)
         return self.engine.predict(tensors)
 
+    def close(self) -> None:
+        self.engine.close()
+
 
 @dataclass
 class World:
