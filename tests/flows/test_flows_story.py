@@ -79,7 +79,7 @@ folder = open_store(settings).fetch(open_ledger(settings).live("{SYSTEM}").relea
 schema = read_schema(folder)
 names = [spec.name for spec in schema.features]
 records = [{{name: record[name] for name in names}} for record in synthetic_records(schema, 20)]
-expected = open_engine(folder).predict(encode_records(schema, records))
+expected = open_engine(folder, settings.project).predict(encode_records(schema, records))
 mlflow.set_tracking_uri(settings.tracking)
 answers = mlflow.pyfunc.load_model("models:/{SYSTEM}@champion").predict(pandas.DataFrame(records))
 assert answers.tolist() == expected.tolist()
