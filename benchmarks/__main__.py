@@ -21,7 +21,7 @@ from benchmarks.machine import load, machine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 # The quick and quiet ones first; the large ingest last, when its heat and dirty pages harm nobody.
-FIGURES = ("help", "update", "unchanged", "serving", "switch", "house-prices", "ingest")
+FIGURES = ("help", "update", "unchanged", "serving", "switch", "house-prices", "batch", "ingest")
 # `make bench-serving`: half an hour of servers, and 2 GB of their libraries.
 SERVING_FIGURES = ("serving-peers",)
 PAGES = {FIGURES: PAGE, SERVING_FIGURES: ROOT / "docs" / "benchmarks-serving.md"}

@@ -22,6 +22,7 @@ class Size:
         ingests: Times each ingest is repeated.
         rows: Rows of the large ingest.
         csv_rows: Rows of the ingest from CSV.
+        scored: Rows of the batch that is scored; 50 million take ten minutes.
         every: One of how many sales the house-price models are trained on.
         rounds: Times two servers are loaded in turn.
         load_seconds: Length of one load of a server; whole seconds.
@@ -34,6 +35,7 @@ class Size:
     ingests: int
     rows: int
     csv_rows: int
+    scored: int
     every: int
     rounds: int = 1
     load_seconds: float = 1.0
@@ -47,12 +49,15 @@ FULL = Size(
     ingests=3,
     rows=10_000_000,
     csv_rows=1_000_000,
+    scored=5_000_000,
     every=1,
     rounds=7,
     load_seconds=5.0,
     requests=1_000_000,
 )
-SMALL = Size(updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, every=20)
+SMALL = Size(
+    updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, scored=20_000, every=20
+)
 
 
 @dataclass(frozen=True)

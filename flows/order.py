@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.core.clock import parse_moment
+from lifecycle.core.scoring import ScoreRequest, ScoreResult
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
+from lifecycle.data.scoring.work import ChunkRecord
 from lifecycle.steps.loop import Loop
+from lifecycle.steps.score import Scorer
+from lifecycle.steps.score_chunks import Job
 from lifecycle.wiring import compact_log as make_parquet
-from lifecycle.wiring import open_loop
+from lifecycle.wiring import open_loop, open_scorer
 
 if TYPE_CHECKING:
     from lifecycle.steps.compact import Compaction
@@ -68,7 +72,17 @@ def _compacted(done: Compaction) -> str:
     return f"{done.predictions:,} predictions, {done.outcomes:,} outcomes from {done.segments} segments{days}"
 
 
-def _ended(result: FlowResult) -> str:
+def _prepared(job: Job) -> str:
+    files = f"{len(job.inputs.files)} file{'s' if len(job.inputs.files) > 1 else ''}"
+    said = f"{files}, version {job.plan.version}, release {job.plan.release[:12]}"
+    return "\n".join([said, *(f"warning: {warning}" for warning in job.warnings)])
+
+
+def _scored(records: Sequence[ChunkRecord]) -> str:
+    return f"{sum(record.counts.read for record in records):,} rows in {len(records)} chunks"
+
+
+def _ended(result: FlowResult | ScoreResult) -> str:
     return f"{result.status}: {result.reason}"
 
 
@@ -79,6 +93,9 @@ REGISTER = Step("register", Loop.register, _registered)
 PROMOTE = Step("promote", Loop.promote, _ended)
 ROLL_BACK = Step("roll back", Loop.rollback, _ended)
 COMPACT = Step("compact", make_parquet, _compacted)
+PREPARE = Step("prepare", Scorer.prepare, _prepared)
+SCORE = Step("score", Scorer.score, _scored)
+PUBLISH = Step("publish", Scorer.publish, _ended)
 
 
 def first_deployment(run: Runner, system: str, as_of: datetime | None) -> FlowResult:
@@ -104,6 +121,17 @@ def compact_log(run: Runner, system: str) -> Compaction:
     """Make Parquet of what servers have logged."""
     done: Compaction = run(COMPACT, Settings(), system)
     return done
+
+
+def score_batch(run: Runner, system: str, request: ScoreRequest, as_of: datetime | None) -> ScoreResult:
+    """Score files with a release, and publish all of it or nothing."""
+    moment = parse_moment(as_of) if as_of else None
+    with open_scorer(Settings(), system, request, moment).opened() as scorer:
+        job = run(PREPARE, scorer)
+        if ended := scorer.settled(job):
+            return ended
+        result: ScoreResult = run(PUBLISH, scorer, job, run(SCORE, scorer, job))
+        return result
 
 
 def _advance(run: Runner, loop: Loop) -> FlowResult:

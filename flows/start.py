@@ -17,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from flows import order
 from flows.order import RETRY_DELAYS, Step
 from lifecycle.core.errors import TransientError
+from lifecycle.core.scoring import ScoreRequest, ScoreResult
 from lifecycle.core.values import FlowResult
 
 if TYPE_CHECKING:
@@ -63,6 +64,17 @@ def compact_log(system: str) -> Compaction:
         done: Compaction = _result_of(flow, system=system)
         return done
     return order.compact_log(directly, system)
+
+
+def score_batch(system: str, request: ScoreRequest, as_of: datetime | None = None) -> ScoreResult:
+    """Score files with a release."""
+    if _server_is_up():
+        from flows.score_batch import score_batch as flow
+
+        asked = request.model_dump() | {"inputs": list(request.inputs)}
+        result: ScoreResult = _result_of(flow, system=system, as_of=as_of, **asked)
+        return result
+    return order.score_batch(directly, system, request, as_of)
 
 
 def directly(step: Step, *arguments: Any) -> Any:

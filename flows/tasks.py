@@ -16,8 +16,10 @@ from prefect.tasks import Task
 
 from flows.order import RETRY_DELAYS, Runner, Step
 from lifecycle.core.errors import TransientError
+from lifecycle.core.scoring import ScoreResult
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import FlowResult
+from lifecycle.steps import score_summary
 from lifecycle.steps.summary import as_markdown
 from lifecycle.wiring import addresses
 
@@ -56,9 +58,23 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
 
 def finished(order: Callable[..., FlowResult], *arguments: Any) -> State[Any]:
     """Run a flow's order with tasks; end with a summary in the UI and a state named after how it ended."""
-    logging.getLogger("lifecycle").setLevel(logging.INFO)  # what a worker's process leaves at WARNING
-    runner: Runner = as_task
-    result = order(runner, *arguments)
+    result = order(_runner(), *arguments)
     markdown = as_markdown(result, addresses(Settings()))
     create_markdown_artifact(markdown, key=result.system, description=f"How {result.system} was last updated")
     return Completed(name=result.status.title(), message=result.reason, data=result)
+
+
+def scored(order: Callable[..., ScoreResult], *arguments: Any) -> State[Any]:
+    """The same for scoring, whose summary is kept apart from that of updates."""
+    result = order(_runner(), *arguments)
+    create_markdown_artifact(
+        score_summary.as_markdown(result),
+        key=f"{result.system}-scores",
+        description=f"How {result.system} last scored a batch",
+    )
+    return Completed(name=result.status.title(), message=result.reason, data=result)
+
+
+def _runner() -> Runner:
+    logging.getLogger("lifecycle").setLevel(logging.INFO)  # what a worker's process leaves at WARNING
+    return as_task

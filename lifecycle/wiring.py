@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lifecycle.core.capacity import CapacityReport
     from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
+    from lifecycle.core.scoring import ScoreRequest
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.data.workspace import GitDvcWorkspace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lifecycle.steps.log_status import LogStatus
     from lifecycle.steps.loop import Loop
     from lifecycle.steps.reproduce import Proof
+    from lifecycle.steps.score import Scorer
 
 
 def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
@@ -66,6 +68,37 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
         compact_log=partial(compact_log, settings, system),
+    )
+
+
+def open_scorer(
+    settings: Settings, system: str, request: ScoreRequest, as_of: datetime | None = None
+) -> Scorer:
+    """A scoring job of one system with its real adapters.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system, a key of ``params.yaml``.
+        request: What is asked.
+        as_of: The moment it stands for; now, if None.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.steps.score import Scorer
+
+    return Scorer(
+        name=system,
+        request=request,
+        as_of=as_of or SystemClock().now(),
+        past=as_of is not None,
+        actor=settings.actor,
+        root=settings.project,
+        params=load_params(settings.project).system(system),
+        ledger=open_ledger(settings),
+        store=open_store(settings),
+        signer=open_signer(settings),
+        load_engine=engine_loader(settings.project, request.threads),
     )
 
 

@@ -27,11 +27,11 @@ EXIT_UNHEALTHY = 12
 _EXIT_CODES = """
 \b
 Exit codes
-   0  done: promoted, rolled back, or nothing new
+   0  done, or nothing new to do
    2  configuration or command line wrong      3  source or rows refused
    4  training failed, or answers differ       5  a digest or signature does not match
    6  the verb does not fit what is deployed   7  a disk or remote refuses to store
-  10  skipped: too little data                11  held: registered, not promoted
+  10  skipped: too little data                11  held: not promoted, or not published
   12  doctor, status or capacity: not well    75  try again later
 """
 

@@ -27,10 +27,10 @@ class SourceParams(Section):
     """
 
     origin: Literal["licensed", "user"]
-    kind: Literal["csv", "parquet", "sql", "predictions"] = Field(
+    kind: Literal["csv", "parquet", "arrow", "sql", "predictions"] = Field(
         description="A file, a query, or the system's own logged predictions with their outcomes"
     )
-    path: str | None = Field(None, description="File or glob, relative to the project; csv and parquet only")
+    path: str | None = Field(None, description="File or glob, relative to the project; files only")
     url: str | None = Field(
         None, description="SQLAlchemy URL, or the name of an environment variable as $NAME; sql only"
     )
@@ -124,6 +124,21 @@ class ServingParams(Section):
     budget_ms: float = Field(1000.0, gt=0, description="Longest wait before a request is turned away, ms")
 
 
+class BatchParams(Section):
+    """What a batch of scores must keep to before it is published."""
+
+    max_bad_share: float = Field(
+        0.01, ge=0, le=1, description="Share of refused rows above which nothing is published"
+    )
+    max_null_share: float = Field(0.0, ge=0, le=1, description="Share of scored rows without a finite answer")
+    max_shift: float = Field(
+        0.25, gt=0, description="Population stability index of the answers against the release's reference"
+    )
+    on_inconclusive: Literal["publish", "hold"] = Field(
+        "publish", description="When too few rows are there to tell a shift: publish with a warning, or hold"
+    )
+
+
 class SystemParams(Section):
     """One system."""
 
@@ -138,6 +153,7 @@ class SystemParams(Section):
     gates: tuple[GateParams, ...] = ()
     requirements: Requirements = Requirements()
     serving: ServingParams = ServingParams()
+    batch: BatchParams = BatchParams()
 
 
 class Params(Section):
@@ -211,6 +227,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "gates": GateParams,
         "requirements": Requirements,
         "serving": ServingParams,
+        "batch": BatchParams,
     }
     section = sections.get(str(location[2])) if len(location) > 3 else None
     return list((section or SystemParams).model_fields)

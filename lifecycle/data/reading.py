@@ -35,7 +35,7 @@ def read_rows(schema: RecordSchema, data: Path, manifest: Path, part: Part) -> R
     label = schema.label.name
     wanted = [*dict.fromkeys(field.name for field in schema.features), label]
     frame = _join(data, _entries(manifest, part), schema, wanted)
-    columns = {field.name: _column(field, frame[field.name]) for field in schema.features}
+    columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     return Rows(
         ids=np.asarray(frame["record_id"].to_list(), dtype=np.str_),
         event_time=frame["#time"].to_numpy().astype("datetime64[us]"),
@@ -90,7 +90,7 @@ def _differs(message: str) -> IntegrityError:
     return IntegrityError(message, hint="the snapshot is not the one that was split: dvc checkout, dvc repro")
 
 
-def _column(field: FieldSpec, values: pl.Series) -> Sequence[Any] | NDArray[Any]:
+def as_column(field: FieldSpec, values: pl.Series) -> Sequence[Any] | NDArray[Any]:
     """A column as ``encode`` takes it: arrays for numbers (missing is NaN or NaT), objects for text."""
     if field.kind == "text":
         return values.to_list()

@@ -47,7 +47,7 @@ def columns(path: Path, name: str) -> list[str]:
     if header is None:
         raise SourceError(
             f"{name} is empty: it has no header line",
-            hint="write the file again, or take the source out of params.yaml",
+            hint="write the file again, or leave it out",
         )
     return header
 

@@ -34,6 +34,12 @@ def columns(path: Path, name: str) -> dict[str, pl.DataType]:
         raise _unreadable(name, error) from None
 
 
+def count(path: Path) -> int:
+    """How many rows a (readable) Parquet file says it has."""
+    with _open(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
     """The file's rows, block by block; they are numbered from 1.
 

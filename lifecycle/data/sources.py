@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -14,10 +15,13 @@ from lifecycle.core.errors import ConfigError, SourceError
 from lifecycle.core.params import SourceParams
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.suggest import nearest
-from lifecycle.data import source_csv, source_parquet, source_predictions, source_sql
+from lifecycle.data import source_arrow, source_csv, source_parquet, source_predictions, source_sql
 from lifecycle.data.batch import ROW, Batch, Chunk
 from lifecycle.data.parsing import accepts, expectation
 from lifecycle.data.source_predictions import Logged
+
+_READERS: dict[str, Any] = {"csv": source_csv, "parquet": source_parquet, "arrow": source_arrow}
+"""Kind of file -> the module that reads it."""
 
 
 @dataclass(frozen=True)
@@ -147,23 +151,44 @@ def _parts(
         choose = partial(_columns, schema, source, name)
         yield Part(name, "", source, partial(source_sql.chunks, url, source.query or "", name, choose))
         return
-    for path in _files(source.path or "", root):
-        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-        if path.stat().st_size == 0:
-            raise SourceError(
-                f"{name} is empty (0 bytes)",
-                hint="write the file again, or take the source out of params.yaml",
-            )
-        module = source_csv if source.kind == "csv" else source_parquet
-        found = module.columns(path, name)
+    for path in files(source.path or "", root):
+        name = name_of(path, root)
+        found = columns_of(path, name, source.kind)
         wanted = _columns(schema, source, name, found)
         if isinstance(found, dict):
             _check_types(schema, source, name, found)
-        yield Part(name, path.name.split(".")[0], source, partial(module.chunks, path, name, wanted))
+        chunks = _READERS[source.kind].chunks
+        yield Part(name, path.name.split(".")[0], source, partial(chunks, path, name, wanted))
 
 
-def _files(pattern: str, root: Path) -> list[Path]:
-    """The files a path or glob stands for, in the order of their names."""
+def columns_of(path: Path, name: str, kind: str) -> list[str] | dict[str, pl.DataType]:
+    """The columns of a file; with their types, where its kind has any.
+
+    Args:
+        path: The file.
+        name: How messages call it.
+        kind: As in ``SourceParams``; not ``sql``.
+
+    Raises:
+        SourceError: The file is empty, unreadable or of another kind.
+    """
+    if path.stat().st_size == 0:
+        raise SourceError(f"{name} is empty (0 bytes)", hint="write the file again, or leave it out")
+    found: list[str] | dict[str, pl.DataType] = _READERS[kind].columns(path, name)
+    return found
+
+
+def name_of(path: Path, root: Path) -> str:
+    """How messages call a file: relative to the project where it lies inside."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def files(pattern: str, root: Path) -> list[Path]:
+    """The files a path or glob stands for, in the order of their names.
+
+    Raises:
+        SourceError: There is none.
+    """
     whole = root / pattern
     if whole.is_file():
         return [whole]
@@ -172,7 +197,7 @@ def _files(pattern: str, root: Path) -> list[Path]:
     found = sorted(path for path in base.glob(rest) if path.is_file())
     if not found:
         what = "no file matches" if any(sign in pattern for sign in "*?[") else "there is no file"
-        raise SourceError(f"{what} {pattern}", hint=f"paths in params.yaml are relative to {root}")
+        raise SourceError(f"{what} {pattern}", hint=f"paths are relative to {root}")
     return found
 
 
@@ -204,6 +229,7 @@ def _missing(schema: RecordSchema, name: str, missing: dict[str, str], free: lis
         faults.append(f"  - {column!r} for the field {field}" + (f"; did you mean {near!r}?" if near else ""))
         mapping.append(f"{field}: {near or 'COLUMN'}")
     hint = f"say in params.yaml, in this source, where it is: columns: {{{', '.join(mapping)}}}"
+    hint += " (or, when scoring, --column FIELD=COLUMN)"
     optional = next((field for field in missing if schema[field].optional), None)
     if optional:
         hint += f'; or, for an optional field that it does not have, {optional}: ""'

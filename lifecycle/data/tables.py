@@ -85,6 +85,36 @@ def sift(schema: RecordSchema, batch: Batch, as_of: datetime) -> Sifted:
     )
 
 
+@dataclass(frozen=True)
+class Screened:
+    """A batch after validation of every field, whatever the time.
+
+    Attributes:
+        whole: Rows without a fault: ``#row`` and the record's fields.
+        faults: What is wrong with the others, as ``FAULTS``.
+        read: Rows in the batch.
+    """
+
+    whole: pl.DataFrame
+    faults: pl.DataFrame
+    read: int
+
+
+def screen(schema: RecordSchema, batch: Batch) -> Screened:
+    """Parse and check a batch of records that are asked about, not learnt from: no label, no ``as_of``.
+
+    Args:
+        schema: What is asked for: features, and the record's id.
+        batch: Rows as the source holds them.
+    """
+    frame, rules = _prepare(schema, batch)
+    wrong = pl.any_horizontal(rule.wrong for rules_ in rules.values() for rule in rules_)
+    frame = frame.with_columns(wrong.fill_null(False).alias("#wrong"))
+    whole = frame.filter(~pl.col("#wrong")).select(ROW, *(field.name for field in schema.fields))
+    faults = _faults(batch.source, frame.filter("#wrong"), rules)
+    return Screened(whole, pl.concat([_broken(batch), faults]), frame.height + len(batch.broken))
+
+
 def _prepare(schema: RecordSchema, batch: Batch) -> tuple[pl.DataFrame, dict[str, list[Check]]]:
     """The batch with parsed columns beside the raw ones, and every field's checks."""
     raw, done = _parse_quickly(schema, batch)

@@ -68,6 +68,22 @@ def find_version(history: Sequence[Deployment], system: str, version: str) -> De
     return known[version]
 
 
+def find_release(history: Sequence[Deployment], system: str, digest: str) -> Deployment:
+    """The decision that brought a release, named by its digest or enough of its beginning.
+
+    Raises:
+        StateError: No such release was ever decided on, or several begin so.
+    """
+    rows = {row.release.digest: row for row in history}
+    fitting = [row for known, row in rows.items() if known.startswith(digest)]
+    if len(fitting) != 1:
+        raise StateError(
+            f"{len(fitting) or 'no'} releases of {system} begin with {digest[:12]}",
+            hint=f"see: lifecycle history {system}",
+        )
+    return fitting[0]
+
+
 def prove(
     deployment: Deployment,
     manifest: Manifest,

@@ -54,8 +54,9 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
     from lifecycle.training.fit import train_model  # loads what the other stages never need
 
     rows = read_rows(system.schema, layout.data, layout.manifest, "train")
+    recent = read_rows(system.schema, layout.data, layout.manifest, "validation")
     layout.model.mkdir(parents=True, exist_ok=True)
-    train_model(system, params, rows, layout.model, load_engine)
+    train_model(system, params, rows, layout.model, load_engine, recent=recent)
     training = Training(
         params=_digest({"seed": params.seed, "split": params.split.model_dump(mode="json")}),
         environment=file_entry(root / params.lock).sha256,

@@ -22,8 +22,9 @@ from lifecycle.core.values import EngineChoice
 from lifecycle.training.choice import choose_engine
 from lifecycle.training.foreign import describe
 from lifecycle.training.frame import to_frame
+from lifecycle.training.parity import predict
 from lifecycle.training.probes import LEAST_ROWS
-from lifecycle.training.reference import profile
+from lifecycle.training.reference import newest, profile
 from lifecycle.training.weights import fit_weighted
 
 
@@ -34,6 +35,7 @@ def train_model(
     out: Path,
     load_engine: Callable[[Path], Engine],
     least: int = LEAST_ROWS,
+    recent: Rows | None = None,
 ) -> EngineChoice:
     """Fit the system's estimator and write the files of a release but its manifest.
 
@@ -47,6 +49,8 @@ def train_model(
         out: The folder to write to.
         load_engine: Loads a folder holding ``model.onnx`` and ``schema.json``, as a server does.
         least: How many rows ONNX and the estimator are compared on at least.
+        recent: Rows the model was not fitted on, newer than ``train``: the reference for the distribution
+            of its answers. Where they are few, the newest training rows join them.
 
     Returns:
         What runs the model, also written to ``engine.json``: ONNX, where it answers as the estimator that was
@@ -67,8 +71,10 @@ def train_model(
             model = fit(system, params, train)
             (out / SCHEMA).write_bytes(system.schema.model_dump_json().encode())
             choice = choose_engine(model, system, params, train, out, load_engine, least)
+            answers = predict(model, system, newest(train, recent).tensors)
         (out / ENGINE).write_bytes(choice.model_dump_json(indent=1).encode())
-        (out / REFERENCE).write_bytes(profile(system, train).model_dump_json(indent=1).encode())
+        reference = profile(system, train, answers)
+        (out / REFERENCE).write_bytes(reference.model_dump_json(indent=1).encode())
     except OSError as error:
         told = f"cannot write the model to {out}: {error.strerror}"
         raise StorageError(told, hint="free some space, or mend its permissions") from None

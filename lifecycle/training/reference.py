@@ -1,4 +1,4 @@
-"""The drift reference: what the training data looked like, small enough to travel inside a release.
+"""Making the drift reference: what the training data looked like, small enough to travel inside a release.
 
 It holds shares and rounded quantiles, never a row. Cut points are rounded to a thousandth of the range, and a
 word is listed only if the record type declares it or it is common.
@@ -12,80 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifecycle.core.record import FieldSpec
+from lifecycle.core.reference import CategoryProfile, NumberProfile, ReferenceProfile
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import System
-from lifecycle.core.values import Value
 
 BINS = 20
 LISTED = 100
 COMMON = 10
 """Fewest rows that share an undeclared word before the profile names it."""
+FEW, MANY = 1_000, 100_000
+"""Between these lies the number of rows whose answers are profiled: a distribution needs no more."""
 
 
-class NumberProfile(Value):
-    """Distribution of a number.
+def profile(system: System, rows: Rows, prediction: NDArray[np.float64] | None = None) -> ReferenceProfile:
+    """Profile the training rows of a system, and what its model answers.
 
-    Attributes:
-        edges: Inner cut points, rising; bin ``i`` holds ``edges[i - 1] <= value < edges[i]``.
-        counts: Rows per bin, one more than there are edges.
-        missing: Rows without a value.
-        mean: Of the values; None without any.
-        std: Of the values.
-        min: Rounded to a thousandth of the range.
-        max: Likewise.
-        watched: Whether its drift means anything; that of the event time does not.
+    Args:
+        system: Its schema.
+        rows: The training rows.
+        prediction: Answers of the model on its newest rows, any number of them.
     """
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    missing: int
-    mean: float | None
-    std: float | None
-    min: float | None
-    max: float | None
-    watched: bool = True
-
-
-class CategoryProfile(Value):
-    """Distribution of a category.
-
-    Attributes:
-        counts: Rows per value, the most frequent first; at most ``LISTED``.
-        other: Rows of all values that are not listed.
-        missing: Rows without a value.
-        watched: Whether its drift means anything.
-    """
-
-    counts: dict[str, int]
-    other: int
-    missing: int
-    watched: bool = True
-
-
-class ReferenceProfile(Value):
-    """What monitoring compares a window of current data with.
-
-    Attributes:
-        format: Version of this layout.
-        system: Name of the system.
-        record_schema: Digest of the record schema.
-        rows: Training rows profiled.
-        numbers: By feature.
-        categories: By feature.
-        label: The truth, for label shift.
-    """
-
-    format: int = 1
-    system: str
-    record_schema: str
-    rows: int
-    numbers: dict[str, NumberProfile]
-    categories: dict[str, CategoryProfile]
-    label: NumberProfile
-
-
-def profile(system: System, rows: Rows) -> ReferenceProfile:
-    """Profile the training rows of a system."""
     schema, tensors = system.schema, rows.tensors
     return ReferenceProfile(
         system=system.name,
@@ -100,7 +46,20 @@ def profile(system: System, rows: Rows) -> ReferenceProfile:
             for i, name in enumerate(schema.categories)
         },
         label=profile_number(rows.label),
+        prediction=None if prediction is None else profile_number(prediction),
     )
+
+
+def newest(train: Rows, recent: Rows | None) -> Rows:
+    """The rows whose answers later ones are compared with: out of sample and recent, as far as there are any.
+
+    Returns:
+        ``recent``, after as many of the newest training rows as make up ``FEW``; of too many, an even sample.
+    """
+    rows = train if recent is None else recent
+    if recent is not None and len(recent) < FEW:
+        rows = train.take(slice(-(FEW - len(recent)), None)).joined(recent)
+    return rows.take(slice(None, None, max(1, -(-len(rows) // MANY))))
 
 
 def profile_number(column: NDArray[np.floating], *, watched: bool = True) -> NumberProfile:

@@ -16,7 +16,7 @@ from benchmarks.project import Story
 from lifecycle.data.git import Git
 from lifecycle.scaffold.project import init
 
-SIZE = Size(updates=1, starts=1, commands=1, ingests=1, rows=2_000, csv_rows=500, every=40)
+SIZE = Size(updates=1, starts=1, commands=1, ingests=1, rows=2_000, csv_rows=500, scored=2_000, every=40)
 STORY = Story("delivery-time", first="2025-03-01", second="2025-09-01", later="2025-09-01T00:00:01")
 
 
@@ -67,6 +67,13 @@ def test_rows_are_ingested_and_versioned_from_both_kinds_of_file(bench):
     assert measured["ingest of 2,000 rows, Parquet"] > 0
     assert measured["ingest of 500 rows, CSV"] > 0
     assert measured["memory of the whole snapshot"] > 50
+
+
+@pytest.mark.slow
+def test_a_batch_is_scored_beside_scikit_learn(bench):
+    found = figure("batch")(bench)
+    assert whats(found)["end to end, one engine thread"] > 0
+    assert all(line.beside and line.beside.samples.median > 0 for line in found.lines)
 
 
 @pytest.mark.slow

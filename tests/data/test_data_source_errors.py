@@ -45,6 +45,7 @@ def test_a_renamed_column_names_the_nearest_and_the_mapping_to_add(project: Any,
     )
     assert error.hint == (
         "say in params.yaml, in this source, where it is: columns: {gears: gears_n, km: COLUMN, cost: COST}"
+        " (or, when scoring, --column FIELD=COLUMN)"
     )
 
 
@@ -54,14 +55,13 @@ def test_a_missing_optional_column_is_not_passed_over_in_silence(project: Any) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("csv", "rides.csv"), ("csv", "rides.csv.gz"), ("parquet", "rides.parquet")]
+    ("kind", "name"),
+    [("csv", "rides.csv"), ("csv", "rides.csv.gz"), ("parquet", "rides.parquet"), ("arrow", "rides.arrow")],
 )
 def test_a_file_of_0_bytes(project: Any, kind: str, name: str) -> None:
     (project.root / name).touch()
     error = refusal(project, {"kind": kind, "path": name})
-    assert str(error) == (
-        f"{name} is empty (0 bytes)\n  → write the file again, or take the source out of params.yaml"
-    )
+    assert str(error) == (f"{name} is empty (0 bytes)\n  → write the file again, or leave it out")
 
 
 def test_a_compressed_file_of_nothing(project: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_file_that_is_no_parquet(project: Any) -> None:
 
 
 def test_a_missing_file_and_a_glob_without_match(project: Any) -> None:
-    hint = f"paths in params.yaml are relative to {project.root}"
+    hint = f"paths are relative to {project.root}"
     error = refusal(project, {"path": "riddes.csv"})
     assert (error.message, error.hint) == ("there is no file riddes.csv", hint)
     error = refusal(project, {"path": "rides/*.csv"})

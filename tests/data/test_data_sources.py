@@ -34,9 +34,11 @@ def sqlite(path: Path, *statements: str) -> Path:
     return path
 
 
-def test_csv_gzip_parquet_and_sql_give_the_same_bytes(project: Any) -> None:
+def test_csv_gzip_parquet_arrow_and_sql_give_the_same_bytes(project: Any) -> None:
     frame = pl.DataFrame(RIDES)
     frame.write_parquet(project.root / "rides.parquet")
+    frame.write_ipc(project.root / "rides.arrow")
+    frame.write_ipc_stream(project.root / "rides.arrows")
     text = frame.with_columns(pl.col("began").dt.to_string("%Y-%m-%d %H:%M:%S"))
     text.write_csv(project.root / "rides.csv")
     (project.root / "rides.csv.gz").write_bytes(gzip.compress((project.root / "rides.csv").read_bytes()))
@@ -53,6 +55,8 @@ def test_csv_gzip_parquet_and_sql_give_the_same_bytes(project: Any) -> None:
         {"path": "rides.csv"},
         {"path": "rides.csv.gz"},
         {"path": "rides.parquet", "kind": "parquet"},
+        {"path": "rides.arrow", "kind": "arrow"},
+        {"path": "rides.arrows", "kind": "arrow"},
         {"kind": "sql", "url": "sqlite:///rides.db", "query": f"SELECT {columns} FROM rides ORDER BY ride"},
     ]
     digests = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -83,6 +84,8 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert project.json("update", SYSTEM, "--as-of", "2025-06-01")["status"] == "promoted"
     second = ask(predict, RECORD)
     assert second["release"] != first["release"]
+    scores = {"inputs": '["source/*.csv"]', "output": "scores/{as_of}", "as_of": "2100-01-01"}
+    assert "Published" in through_prefect("score-batch", **scores)
     assert "Rolled Back" in through_prefect("rollback", reason="a test")
     while (third := ask(predict, RECORD)) == second:
         pass  # within the polling interval
@@ -92,6 +95,7 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert [(run["state"]["name"], run["state"]["type"]) for run in runs] == [
         ("Promoted", "COMPLETED"),
         ("Promoted", "COMPLETED"),
+        ("Published", "COMPLETED"),
         ("Rolled Back", "COMPLETED"),
     ]
     tasks = ask(f"{api}/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})
@@ -106,8 +110,12 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert any("gates kept" in log["message"] for log in logs)
     [artifact] = ask(f"{api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [runs[0]["id"]]}}})
     assert f"{addresses['mlflow']}/#/models/{SYSTEM}/versions/1" in artifact["data"]
+    of_scores = {"artifacts": {"flow_run_id": {"any_": [runs[2]["id"]]}}}
+    [artifact] = ask(f"{api}/artifacts/filter", of_scores)
+    assert artifact["key"] == f"{SYSTEM}-scores"
+    assert "3,000 rows scored" in artifact["data"]
     deployments = ask(f"{api}/deployments/filter", {})
-    assert len(deployments) == 4
+    assert len(deployments) == 5
     assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
     crons = {it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]}
     assert crons == {"0 6 1 * *", "20 * * * *"}
@@ -118,6 +126,8 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     compactions = {"flows": {"name": {"any_": ["compact-log"]}}}
     assert [run["state"]["type"] for run in ask(f"{api}/flow_runs/filter", compactions)] == ["COMPLETED"]
 
+    assert (project.root / "scores" / "2100-01-01" / "manifest.json").is_file()
+    shutil.rmtree(project.root / "scores")
     project.run("down")
     assert of_project(project.root) == []
     assert project.git("status", "--porcelain") == ""

@@ -64,7 +64,7 @@ def test_a_system_is_deployed_updated_rolled_back_and_reproduced(project):
     assert "has no version '9'" in project.run("reproduce", SYSTEM, "9", expect=6).stderr
 
 
-def test_a_reviewer_loads_the_champion_and_it_answers_as_the_endpoint_does(batch_project):
+def test_the_champion_answers_a_reviewer_as_the_endpoint_does_and_scores_files(batch_project):
     batch_project.run("first-deployment", SYSTEM, "--as-of", "2025-03-01")
     code = f"""
 import mlflow, pandas
@@ -79,12 +79,33 @@ folder = open_store(settings).fetch(open_ledger(settings).live("{SYSTEM}").relea
 schema = read_schema(folder)
 names = [spec.name for spec in schema.features]
 records = [{{name: record[name] for name in names}} for record in synthetic_records(schema, 20)]
-expected = open_engine(folder).predict(encode_records(schema, records))
+expected = open_engine(folder, settings.project).predict(encode_records(schema, records))
 mlflow.set_tracking_uri(settings.tracking)
 answers = mlflow.pyfunc.load_model("models:/{SYSTEM}@champion").predict(pandas.DataFrame(records))
 assert answers.tolist() == expected.tolist()
 """
     batch_project.python("-c", code)
+    files_are_scored_and_published_once(batch_project)
+
+
+def files_are_scored_and_published_once(project):
+    words = ("score", SYSTEM, "--input", "source/*.csv", "--output", "scores", "--chunk-rows", "1000")
+    killed = ("lifecycle.data.scoring.work.WorkFolder.finish", "2")
+    project.python(str(KILLED), *killed, *words, expect=-signal.SIGKILL)
+    assert not (project.root / "scores").exists()
+    result = project.json(*words)
+    assert (result["status"], result["counts"]["scored"]) == ("published", 3000)
+    assert {gate["verdict"] for gate in result["gates"]} == {"kept"}
+    assert project.json(*words)["status"] == "unchanged"
+
+    # Ever the same van, for ever the same distance: the scores cannot be what training knew.
+    lines = (project.root / "source" / "delivery-time.csv").read_text().splitlines()
+    (project.root / "odd.csv").write_text("\n".join([lines[0], *[lines[1]] * 2000]))
+    odd = ("score", SYSTEM, "--input", "odd.csv", "--output", "odd")
+    held = project.run(*odd, expect=11)
+    assert "shift of the scores" in held.stdout
+    assert "--accept" in held.stdout
+    assert project.json(*odd, "--accept", "a test")["accepted"] == "a test"
 
 
 def test_a_developer_works_with_dvc_in_the_ordinary_checkout(batch_project):

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lifecycle.core.reference import ReferenceProfile
 from lifecycle.core.rows import Tensors
-from lifecycle.training.reference import ReferenceProfile, profile, profile_number
+from lifecycle.training.reference import profile, profile_number
 from tests.training.training_cases import Gaps, House, make_rows, system_of
 
 

@@ -1,0 +1,147 @@
+"""A chunk's rows on their way to the model, and its answers on their way to a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lifecycle.core.record import RecordSchema
+from lifecycle.core.rows import Tensors, encode
+from lifecycle.core.scoring import ScoreCounts
+from lifecycle.data.batch import ROW
+from lifecycle.data.reading import as_column
+from lifecycle.data.scoring.chunks import Chunk, Piece
+from lifecycle.data.tables import FAULTS, screen
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows of a chunk that the model is asked about, and what is wrong with the others.
+
+    Attributes:
+        index: Of the chunk.
+        read: Rows in the chunk.
+        positions: ``row``, counted from 1 over all files, and ``record_id`` of every row that is whole.
+        tensors: Those rows as the model sees them.
+        faults: Lines as in ``tables.FAULTS``.
+    """
+
+    index: int
+    read: int
+    positions: pl.DataFrame
+    tensors: Tensors
+    faults: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every row of the output says about where it comes from.
+
+    Attributes:
+        job: What its predictions are known by.
+        release: Digest of the release.
+        version: Its registered version.
+        threshold: Decision threshold; None for a regression, whose output has no decisions.
+    """
+
+    job: str
+    release: str
+    version: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answers to a chunk.
+
+    Attributes:
+        index: Of the chunk.
+        table: The columns of the output.
+        faults: As in ``Asked``.
+        counts: What became of the rows.
+        answers: float64 ``[rows]``; NaN where there is no finite answer.
+    """
+
+    index: int
+    table: pl.DataFrame
+    faults: pl.DataFrame
+    counts: ScoreCounts
+    answers: NDArray[np.float64]
+
+
+def ask(schema: RecordSchema, key: str, chunk: Chunk) -> Asked:
+    """Validate a chunk as at ingest, and encode what is whole as the endpoint does.
+
+    Args:
+        schema: As of ``Inputs``.
+        key: Name of the record's id.
+        chunk: The rows.
+    """
+    screened = [_screened(schema, key, piece) for piece in chunk.pieces]
+    return Asked(
+        index=chunk.index,
+        read=chunk.rows,
+        positions=pl.concat([positions for positions, _, _ in screened]),
+        tensors=Tensors(
+            np.concatenate([tensors.numbers for _, tensors, _ in screened]),
+            np.concatenate([tensors.categories for _, tensors, _ in screened]),
+        ),
+        faults=pl.concat([faults for _, _, faults in screened]),
+    )
+
+
+def _screened(schema: RecordSchema, key: str, piece: Piece) -> tuple[pl.DataFrame, Tensors, pl.DataFrame]:
+    found = screen(schema, piece.batch)
+    frame = found.whole
+    columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
+    with np.errstate(over="ignore"):
+        tensors = encode(schema, columns, frame.height)
+    positions = frame.select(row=pl.col(ROW) + piece.offset, record_id=key)
+    if not (beyond := np.isinf(tensors.numbers)).any():
+        return positions, tensors, found.faults
+    fits = ~np.asarray(beyond.any(axis=1))
+    faults = pl.concat([found.faults, _beyond(schema, piece.batch.source, frame[ROW], beyond)])
+    return positions.filter(pl.Series(fits)), tensors.take(fits), faults.sort("row", maintain_order=True)
+
+
+def _beyond(schema: RecordSchema, source: str, rows: pl.Series, beyond: NDArray[np.bool_]) -> pl.DataFrame:
+    """Numbers that are finite and that the model's float32 cannot hold."""
+    row, column = np.nonzero(beyond)
+    lines = {
+        "source": [source] * len(row),
+        "row": rows.gather(row),
+        "field": [schema.numbers[i] for i in column],
+        "value": ["too large"] * len(row),
+        "reason": ["is beyond what the model can represent (float32)"] * len(row),
+    }
+    return pl.DataFrame(lines, schema=FAULTS)
+
+
+def answered(asked: Asked, predictions: NDArray[np.float64], stamp: Stamp) -> Answered:
+    """The output's rows for a chunk.
+
+    Args:
+        asked: The rows.
+        predictions: The engine's answers, one per row.
+        stamp: Where they come from.
+    """
+    answers = np.where(np.isfinite(predictions), predictions, np.nan)
+    prediction = pl.Series("prediction", answers).fill_nan(None)
+    decision = [] if stamp.threshold is None else [(prediction >= stamp.threshold).alias("decision")]
+    table = asked.positions.with_columns(
+        prediction,
+        *decision,
+        release=pl.lit(stamp.release),
+        version=pl.lit(stamp.version),
+        prediction_id=pl.format(f"{stamp.job}-{{}}", "row"),
+    )
+    counts = ScoreCounts(
+        read=asked.read,
+        scored=table.height,
+        quarantined=asked.read - table.height,
+        unanswered=prediction.null_count(),
+    )
+    return Answered(asked.index, table, asked.faults, counts, answers)

@@ -1,0 +1,125 @@
+"""The chunks of a scoring job, answered in order: while one is answered, others are read and written."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifecycle.core.errors import IntegrityError, LifecycleError
+from lifecycle.core.ports import Engine
+from lifecycle.core.record import RecordSchema
+from lifecycle.core.reference import NumberProfile
+from lifecycle.core.release import Manifest
+from lifecycle.core.rows import Tensors
+from lifecycle.core.scoring import ScorePlan
+from lifecycle.data.scoring.chunks import Chunk, cut
+from lifecycle.data.scoring.inputs import Inputs
+from lifecycle.data.scoring.records import Stamp, answered, ask
+from lifecycle.data.scoring.work import ChunkRecord, WorkFolder
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan with everything that carrying it out needs.
+
+    Attributes:
+        plan: What is made, from what, by which release.
+        inputs: The files.
+        manifest: Of the release.
+        release: Its verified folder.
+        schema: Its record schema.
+        reference: Its answers on the newest rows that training knew; None if it has no such profile.
+        warnings: What the user should know.
+    """
+
+    plan: ScorePlan
+    inputs: Inputs
+    manifest: Manifest
+    release: Path
+    schema: RecordSchema
+    reference: NumberProfile | None
+    warnings: tuple[str, ...]
+
+
+def answer_all(
+    job: Job, work: WorkFolder, engine: Engine, threads: int
+) -> Generator[ChunkRecord, None, None]:
+    """The record of every chunk, in order; a chunk that was finished before is not answered again.
+
+    Args:
+        job: What is made.
+        work: Where its chunks are kept.
+        engine: The model; it may be asked by several threads at once.
+        threads: How many chunks it is asked for at the same time. Validating and writing go on beside.
+
+    Raises:
+        IntegrityError: The model failed.
+        StorageError: The disk refuses a part.
+    """
+    turn = threading.Semaphore(threads)
+    stamp = Stamp(
+        job=job.plan.job,
+        release=job.plan.release,
+        version=job.plan.version,
+        threshold=job.manifest.threshold if job.manifest.task == "classification" else None,
+    )
+
+    def finished(chunk: Chunk) -> ChunkRecord:
+        if found := work.record(chunk.index):
+            return found
+        asked = ask(job.inputs.schema, job.schema.record_id.name, chunk)
+        with turn:
+            predictions = _predict(engine, asked.tensors, chunk.index)
+        done = answered(asked, predictions, stamp)
+        bins = job.reference.counted(done.answers) if job.reference else np.empty(0, dtype=np.int64)
+        return work.finish(done, bins)
+
+    with ThreadPoolExecutor(threads + 1, "score") as pool:
+        waiting: deque[Future[ChunkRecord]] = deque()
+        try:
+            for chunk in _read_ahead(cut(job.inputs.batches(), job.plan.chunk_rows)):
+                waiting.append(pool.submit(finished, chunk))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def total_bins(job: Job, records: Sequence[ChunkRecord]) -> list[int]:
+    """Answers of all chunks per bin of the reference."""
+    bins = np.zeros(len(job.reference.counts) if job.reference else 0, dtype=np.int64)
+    for record in records:
+        bins += np.asarray(record.bins, dtype=np.int64)
+    return [int(count) for count in bins]
+
+
+def _predict(engine: Engine, tensors: Tensors, index: int) -> NDArray[np.float64]:
+    try:
+        return engine.predict(tensors)
+    except LifecycleError:
+        raise
+    except Exception as error:  # noqa: BLE001 - its message and trace may hold values of records
+        raise IntegrityError(
+            f"the model failed on chunk {index}: {type(error).__name__}",
+            hint="roll back to a release that answers, or name another with --version",
+        ) from None
+
+
+def _read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Read the next chunk while others are worked on."""
+    iterator = iter(chunks)
+    with ThreadPoolExecutor(1, "read") as reader:
+        upcoming = reader.submit(next, iterator, None)
+        while chunk := upcoming.result():
+            upcoming = reader.submit(next, iterator, None)
+            yield chunk
