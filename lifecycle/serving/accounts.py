@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,11 +19,13 @@ from lifecycle.serving.log.terms import UnloggedError
 from lifecycle.serving.problems import ProblemError
 
 if TYPE_CHECKING:
-    from lifecycle.serving.log.commit import Ticket
     from lifecycle.serving.log.terms import LogState
     from lifecycle.serving.log.writer import Appender, PredictionLog
     from lifecycle.serving.metrics import Metrics
     from lifecycle.serving.tracing import Spans
+
+Settled = Callable[[bool], None]
+"""Told whether an entry is in the log as safely as promised; raises nothing."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -46,10 +51,10 @@ class Account:
         self._sampled = manifest.logging_share if manifest.logging == "sampled" else 1.0
         self._refuses = manifest.serving.on_log_failure == "refuse"
 
-    def record(
+    def entry(
         self, request: Request, asked: Asked, prediction_id: str, predictions: bytes, trace_id: str
-    ) -> Ticket | None:
-        """Log an answer, before it is sent.
+    ) -> bytes | None:
+        """What the log keeps of an answer; None if this one is not logged.
 
         Args:
             request: As it came.
@@ -57,38 +62,40 @@ class Account:
             prediction_id: Of the request.
             predictions: float64 little-endian, one per row.
             trace_id: Of its trace; empty if it has none.
-
-        Returns:
-            None: it may be sent. A ticket: once it is settled.
-
-        Raises:
-            ProblemError: 503: the log cannot be written, and the system answers nothing that is not logged.
         """
-        log = self._log
-        if log is None:
+        if self._log is None:
             return None
-        rows = len(asked.tensors)
         if self._sampled < 1 and not sampled(_key(asked, prediction_id), self._sampled):
-            log.unlogged("sampled", 1, rows)
+            self._log.unlogged("sampled", 1, len(asked.tensors))
             return None
-        entry = PredictionEntry(
-            id=prediction_id,
-            at=time.time_ns() // 1000,
-            release=self.live.digest,
-            version=self.live.deployment.version,
-            share=self.share,
-            latency_us=int((time.perf_counter() - request.arrived) * 1e6),
-            request_id=request.request_id,
-            trace_id=trace_id,
-            shape=asked.shape,
-            inputs=asked.inputs,
-            predictions=predictions,
+        return _encode(
+            PredictionEntry(
+                id=prediction_id,
+                at=time.time_ns() // 1000,
+                release=self.live.digest,
+                version=self.live.deployment.version,
+                share=self.share,
+                latency_us=int((time.perf_counter() - request.arrived) * 1e6),
+                request_id=request.request_id,
+                trace_id=trace_id,
+                shape=asked.shape,
+                inputs=asked.inputs,
+                predictions=predictions,
+            )
         )
+
+    def write(self, entries: Sequence[tuple[bytes, Settled]]) -> None:
+        """Log entries by one write, and say of each whether it is as safe as promised, now or later."""
+        assert self._log is not None
         try:
-            return log.append(_encode(entry))
+            ticket = self._log.extend([payload for payload, _ in entries])
         except UnloggedError:
-            self.unlogged(rows)
-            return None
+            _settle(entries, False)
+        else:
+            if ticket is None:
+                _settle(entries, True)
+            else:
+                ticket.on_done(partial(_settle, entries))
 
     def unlogged(self, rows: int) -> None:
         """An answer could not be logged: refuse it, or count it, as the system says.
@@ -113,17 +120,15 @@ class Accounts:
 
     Args:
         metrics: Of this process.
-        log: Where predictions are written; None: nothing is logged.
-        spans: Where traces are sent, if they are.
     """
 
-    def __init__(
-        self, metrics: Metrics, log: PredictionLog | None = None, spans: Spans | None = None
-    ) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
-        self.log = log
-        self.spans = spans
+        self.log: PredictionLog | None = None
+        self.spans: Spans | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._known: dict[str, Account] = {}
+        self._gathered: dict[Account, list[tuple[bytes, Settled]]] = {}
 
     def close(self) -> None:
         """Write what waits, send what is left of the traces, and tell the counts a last time."""
@@ -132,6 +137,32 @@ class Accounts:
         if self.spans is not None:
             self.spans.stop()
         self.metrics.stop()
+
+    def open(self, loop: asyncio.AbstractEventLoop, log: PredictionLog | None, spans: Spans | None) -> None:
+        """Begin, on this event loop.
+
+        Args:
+            loop: Of the service.
+            log: Where predictions are written; None: nothing is logged.
+            spans: Where traces are sent, if they are.
+        """
+        self._loop, self.log, self.spans = loop, log, spans
+
+    def gather(self, account: Account, entry: bytes, settled: Settled) -> None:
+        """Log an entry together with the others of this pass of the event loop, before any is answered.
+
+        One write for all of them costs hardly more than for one, and no answer comes later for it: the event
+        loop sends them at the end of its pass in any case.
+        """
+        if not self._gathered:
+            assert self._loop is not None
+            self._loop.call_soon(self._write)
+        self._gathered.setdefault(account, []).append((entry, settled))
+
+    def _write(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for account, entries in gathered.items():
+            account.write(entries)
 
     def log_states(self) -> dict[str, LogState]:
         """How the log of predictions fares, by system."""
@@ -152,6 +183,11 @@ class Accounts:
             system, durability = live.deployment.system, manifest.serving.durability
             appender = self.log.predictions(system, live.digest, schema, durability)
         return Account(live, appender, self.metrics)
+
+
+def _settle(entries: Sequence[tuple[bytes, Settled]], ok: bool) -> None:
+    for _, settled in entries:
+        settled(ok)
 
 
 def _key(asked: Asked, prediction_id: str) -> bytes:

@@ -85,9 +85,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
-        if log is not None:
-            accounts.log = PredictionLog(log, deliver=loop.call_soon_threadsafe)
-        accounts.spans = open_spans()
+        writer = PredictionLog(log, deliver=loop.call_soon_threadsafe) if log is not None else None
+        accounts.open(loop, writer, open_spans())
         metrics.start()
         desk.open(loop)
         live.start()

@@ -83,7 +83,7 @@ class PredictRoute:
             raise no_release(self._live, self._system)
         media_type = request.header(b"content-type")
         chosen = self._formats.get(media_type) or self._choose(media_type)
-        prediction = Prediction(self._accounts.of(release), chosen, request)
+        prediction = Prediction(self._accounts, self._accounts.of(release), chosen, request)
         if traceparent := request.header(b"traceparent"):
             context = read_trace_context(traceparent, request.header(b"tracestate"))
             prediction.trace_id = context.trace_id if context else ""
@@ -127,6 +127,7 @@ def no_release(live: LiveReleases, system: str) -> ProblemError:
 class Prediction:
     """One prediction request on its way through the desk."""
 
+    accounts: Accounts
     account: Account
     format: Format
     request: Request
@@ -194,24 +195,26 @@ class Prediction:
             raise overloaded("more requests wait for this model than it can answer in time") from None
 
     def _keep(self, send: Send) -> None:
+        """Log the answer, then send it."""
         assert self._asked is not None
         assert self._values is not None
-        ticket = self.account.record(
+        entry = self.account.entry(
             self.request, self._asked, self._prediction_id, self._values.tobytes(), self.trace_id
         )
-        if ticket is None:
+        if entry is None:
             self._send(send)
         else:
-            ticket.on_done(partial(self._synced, send))
+            self.accounts.gather(self.account, entry, partial(self._kept, send))
 
-    def _synced(self, send: Send, ok: bool) -> None:
-        """The log would survive a power cut, or not."""
+    def _kept(self, send: Send, ok: bool) -> None:
+        """It is in the log as safely as promised, or not."""
         try:
             if not ok:
-                self.account.unlogged(len(self._values))  # type: ignore[arg-type]
+                assert self._values is not None
+                self.account.unlogged(len(self._values))
             self._send(send)
-        except ProblemError as problem:
-            send(self.refuse(problem))
+        except Exception as error:  # noqa: BLE001 - those logged with it are answered all the same
+            send(self.refuse(as_problem(error)))
 
     def _send(self, send: Send) -> None:
         assert self._reply is not None
@@ -246,7 +249,8 @@ def answer(live: LiveRelease, body: bytes) -> bytes:
     Raises:
         ProblemError: The body does not fit the record, or the model has no answer.
     """
-    prediction = Prediction(Account(live, None, Metrics()), TypedJson(), Request("POST", "", (), body, 0.0))
+    accounts = Accounts(Metrics())
+    prediction = Prediction(accounts, accounts.of(live), TypedJson(), Request("POST", "", (), body, 0.0))
     try:
         asked = prediction.format.read(live, prediction.request)
         return prediction.answer(asked, live.engine.predict(asked.tensors)).body

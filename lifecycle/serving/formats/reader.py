@@ -7,8 +7,10 @@ is read again by that model, which forgives more (``"3"`` for 3) and lists every
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from math import nan
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,10 +20,9 @@ from msgspec.structs import astuple
 from lifecycle.core.record import MAX_TEXT, FieldSpec, RecordSchema
 from lifecycle.core.rows import MICROSECONDS_A_DAY, Tensors
 
-Refusals = (msgspec.MsgspecError, OverflowError, RecursionError, UnicodeDecodeError)
+Refusals = (msgspec.MsgspecError, OverflowError, RecursionError, struct.error, UnicodeDecodeError)
 """What the decoders raise; which one it was does not matter, pydantic words it."""
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1)  # a naive moment is UTC in every record
 _TYPES: dict[str, type] = {
@@ -58,16 +59,12 @@ class RecordReader:
         self._width = len(schema.numbers)
         self._end = len(names)
         self._id = [spec.name for spec in specs].index(key.name)
-        self._days = tuple(
-            (i, _of_date if by_name[name].kind == "date" else _of_datetime)
+        self._odd = tuple(
+            (i, _CONVERTERS[by_name[name].kind])
             for i, name in enumerate(schema.numbers)
-            if by_name[name].kind in ("date", "datetime")
+            if by_name[name].kind in ("date", "datetime") or by_name[name].optional
         )
         self._optional_words = any(by_name[name].optional for name in schema.categories)
-        # What cannot overflow is rounded to float32 at once: the same, and quicker.
-        self._may_overflow = any(_may_overflow(by_name[name]) for name in schema.numbers)
-
-        self._wide: type[np.floating[Any]] = np.float64 if self._may_overflow else np.float32
 
     def encode(self, records: Sequence[Any]) -> tuple[Tensors, list[str | int | None] | None]:
         """The packed inputs of decoded records, and their ids; None if none was sent.
@@ -76,29 +73,28 @@ class RecordReader:
             OverflowError: A number is beyond float32.
         """
         rows = [astuple(record) for record in records]
-        shape = len(rows), self._width
-        numbers = np.array([self._numbers(row) for row in rows], dtype=self._wide).reshape(shape)
-        if self._may_overflow and (np.abs(numbers) > _FLOAT32_MAX).any():
-            raise OverflowError
-        words = np.array([self._words(row) for row in rows], dtype=object).reshape(len(rows), -1)
+        width, end, count = self._width, self._end, len(rows)
+        # Rounds each number to float32 as numpy does, three times as fast for one row, and tells an overflow.
+        flat = rows[0][:width] if count == 1 else [value for row in rows for value in row[:width]]
+        if self._odd:
+            flat = self._plain(flat)
+        packed = struct.pack(f"<{len(flat)}f", *flat)
+        words = np.empty((count, end - width), dtype=object)
+        if end > width:
+            words[:] = [self._words(row[width:end]) for row in rows]
         ids = [row[self._id] for row in rows]
-        return Tensors(numbers.astype(np.float32, copy=False), words), (
-            ids if any(i is not None for i in ids) else None
-        )
+        tensors = Tensors(np.frombuffer(packed, dtype="<f4").reshape(count, width), words)
+        return tensors, (ids if any(i is not None for i in ids) else None)
 
-    def _numbers(self, row: tuple[Any, ...]) -> Sequence[Any]:
-        if not self._days:
-            return row[: self._width]
-        numbers = list(row[: self._width])
-        for i, days in self._days:
-            numbers[i] = days(numbers[i])
+    def _words(self, words: Sequence[Any]) -> Sequence[Any]:
+        return ["" if word is None else word for word in words] if self._optional_words else words
+
+    def _plain(self, flat: Sequence[Any]) -> list[Any]:
+        """Numbers without dates and without what is missing, row by row."""
+        numbers = list(flat)
+        for start, convert in self._odd:
+            numbers[start :: self._width] = map(convert, numbers[start :: self._width])
         return numbers
-
-    def _words(self, row: tuple[Any, ...]) -> Sequence[Any]:
-        words = row[self._width : self._end]
-        if self._optional_words:
-            return ["" if word is None else word for word in words]
-        return words
 
 
 def _member(spec: FieldSpec) -> tuple[str, Any] | tuple[str, Any, None]:
@@ -133,21 +129,27 @@ def _whole(name: str, bound: float) -> int:
     return int(np.ceil(bound) if name in ("ge", "lt") else np.floor(bound))
 
 
-def _may_overflow(spec: FieldSpec) -> bool:
-    low = spec.ge if spec.ge is not None else spec.gt
-    high = spec.le if spec.le is not None else spec.lt
-    bounded = low is not None and high is not None and low >= -_FLOAT32_MAX and high <= _FLOAT32_MAX
-    return spec.kind in ("number", "integer") and not bounded
+def _of_number(value: float | None) -> float:
+    return nan if value is None else value
 
 
-def _of_date(value: date | None) -> int | None:
-    return None if value is None else value.toordinal() - _EPOCH_DAY
+def _of_date(value: date | None) -> float:
+    return nan if value is None else value.toordinal() - _EPOCH_DAY
 
 
-def _of_datetime(value: datetime | None) -> float | None:
+def _of_datetime(value: datetime | None) -> float:
     if value is None:
-        return None
+        return nan
     offset = value.utcoffset()
     passed = value.replace(tzinfo=None) - _EPOCH - (offset or _EPOCH - _EPOCH)
     microseconds = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
     return microseconds / MICROSECONDS_A_DAY
+
+
+_CONVERTERS: dict[str, Callable[[Any], float]] = {
+    "number": _of_number,
+    "integer": _of_number,
+    "boolean": _of_number,
+    "date": _of_date,
+    "datetime": _of_datetime,
+}

@@ -83,14 +83,14 @@ class Stream:
             )
         return self._append(frame(payload, self._seed), 1, head, durability)
 
-    def extend(self, payloads: Iterable[bytes], durability: Durability) -> Ticket | None:
+    def extend(self, payloads: Iterable[bytes], head: Head | None, durability: Durability) -> Ticket | None:
         """Write several entries in one go: all of them or, when it raises, none.
 
         Raises:
             UnloggedError: As ``append``.
         """
         frames = [frame(payload, self._seed) for payload in payloads]
-        return self._append(b"".join(frames), len(frames), None, durability)
+        return self._append(b"".join(frames), len(frames), head, durability)
 
     def _append(self, data: bytes, entries: int, head: Head | None, durability: Durability) -> Ticket | None:
         with self._lock:

@@ -52,12 +52,12 @@ class Appender:
         return self._stream.append(payload, self._head, self._durability)
 
     def extend(self, payloads: Iterable[bytes]) -> Ticket | None:
-        """Write several entries at once: all or, when it raises, none. For outcomes, which need no schema.
+        """Write several entries at once: all or, when it raises, none.
 
         Raises:
             UnloggedError: As ``append``.
         """
-        return self._stream.extend(payloads, self._durability)
+        return self._stream.extend(payloads, self._head, self._durability)
 
     def unlogged(self, reason: Reason, requests: int = 1, rows: int = 1) -> None:
         """Count answers that are not in the log: left out by sampling, or answered although it failed."""
