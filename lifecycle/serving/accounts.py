@@ -84,18 +84,25 @@ class Account:
             )
         )
 
-    def write(self, entries: Sequence[tuple[bytes, Settled]]) -> None:
-        """Log entries by one write, and say of each whether it is as safe as promised, now or later."""
-        assert self._log is not None
+    def write(self, answers: Sequence[tuple[bytes | None, Settled]]) -> None:
+        """Log answers by one write, and say of each whether it is as safe as promised, now or later.
+
+        Args:
+            answers: Entries, None for an answer that is not logged, and whom to tell.
+        """
+        _settle([settled for entry, settled in answers if entry is None], True)
+        waiting = [settled for entry, settled in answers if entry is not None]
+        if self._log is None or not waiting:
+            return
         try:
-            ticket = self._log.extend([payload for payload, _ in entries])
+            ticket = self._log.extend([entry for entry, _ in answers if entry is not None])
         except UnloggedError:
-            _settle(entries, False)
+            _settle(waiting, False)
         else:
             if ticket is None:
-                _settle(entries, True)
+                _settle(waiting, True)
             else:
-                ticket.on_done(partial(_settle, entries))
+                ticket.on_done(partial(_settle, waiting))
 
     def unlogged(self, rows: int) -> None:
         """An answer could not be logged: refuse it, or count it, as the system says.
@@ -128,7 +135,7 @@ class Accounts:
         self.spans: Spans | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known: dict[str, Account] = {}
-        self._gathered: dict[Account, list[tuple[bytes, Settled]]] = {}
+        self._gathered: dict[Account, list[tuple[bytes | None, Settled]]] = {}
 
     def close(self) -> None:
         """Write what waits, send what is left of the traces, and tell the counts a last time."""
@@ -148,11 +155,17 @@ class Accounts:
         """
         self._loop, self.log, self.spans = loop, log, spans
 
-    def gather(self, account: Account, entry: bytes, settled: Settled) -> None:
-        """Log an entry together with the others of this pass of the event loop, before any is answered.
+    def gather(self, account: Account, entry: bytes | None, settled: Settled) -> None:
+        """Log an answer together with the others of this pass of the event loop, before any of them is sent.
 
-        One write for all of them costs hardly more than for one, and no answer comes later for it: the event
-        loop sends them at the end of its pass in any case.
+        One write for all of them costs hardly more than for one, and to predict them all and then send them
+        all keeps the processor's caches warm. No answer comes later for it: the event loop sends what was
+        written at the end of its pass in any case.
+
+        Args:
+            account: Of the release that answers.
+            entry: What to log; None: nothing.
+            settled: Told once the answer may be sent, or that the log could not be written.
         """
         if not self._gathered:
             assert self._loop is not None
@@ -161,8 +174,8 @@ class Accounts:
 
     def _write(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for account, entries in gathered.items():
-            account.write(entries)
+        for account, answers in gathered.items():
+            account.write(answers)
 
     def log_states(self) -> dict[str, LogState]:
         """How the log of predictions fares, by system."""
@@ -185,8 +198,8 @@ class Accounts:
         return Account(live, appender, self.metrics)
 
 
-def _settle(entries: Sequence[tuple[bytes, Settled]], ok: bool) -> None:
-    for _, settled in entries:
+def _settle(waiting: Sequence[Settled], ok: bool) -> None:
+    for settled in waiting:
         settled(ok)
 
 

@@ -201,13 +201,10 @@ class Prediction:
         entry = self.account.entry(
             self.request, self._asked, self._prediction_id, self._values.tobytes(), self.trace_id
         )
-        if entry is None:
-            self._send(send)
-        else:
-            self.accounts.gather(self.account, entry, partial(self._kept, send))
+        self.accounts.gather(self.account, entry, partial(self._kept, send))
 
     def _kept(self, send: Send, ok: bool) -> None:
-        """It is in the log as safely as promised, or not."""
+        """It is in the log as safely as promised, or not, though it should be."""
         try:
             if not ok:
                 assert self._values is not None
