@@ -20,18 +20,20 @@ class Answers:
 
     Attributes:
         predictions: One per request, in order; None where it failed.
+        names: The ids of these predictions.
         releases: Requests answered by each release.
         failures: Requests without a good answer.
     """
 
     predictions: list[float | None]
+    names: list[str | None]
     releases: Counter[str] = field(default_factory=Counter)
     failures: int = 0
 
 
 def ask_all(url: str, requests: Sequence[dict[str, Any]]) -> Answers:
     """Send every request, a few at a time, and collect the answers in order."""
-    answers = Answers([None] * len(requests))
+    answers = Answers([None] * len(requests), [None] * len(requests))
     asyncio.run(_send(url, requests, answers, threading.Event()))
     return answers
 
@@ -40,7 +42,7 @@ class KeepAsking:
     """Requests that keep flowing in the background until the block ends."""
 
     def __init__(self, url: str, requests: Sequence[dict[str, Any]]) -> None:
-        self.answers = Answers([None] * len(requests))
+        self.answers = Answers([None] * len(requests), [None] * len(requests))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(url, requests), daemon=True)
 
@@ -83,4 +85,5 @@ async def _ask(
         answers.failures += 1
         return
     answers.predictions[position] = body["prediction"]
+    answers.names[position] = body["prediction_id"]
     answers.releases[body["release"]] += 1

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,9 @@ NAME = "house-prices"
 FIRST, SECOND, END = date(1996, 1, 1), date(1998, 1, 1), date(1998, 10, 1)
 REPOSITORY = Path(__file__).parents[1]
 SWITCH_S = 20
+OUTCOMES_AT_ONCE = 5_000
+SEGMENT_S = 2
+"""The log of the demo is ready to be compacted after so many seconds; usually it is ten minutes."""
 
 
 class Story:
@@ -42,6 +45,7 @@ class Story:
         self.settings = Settings(project=folder)
         self.console = Console(highlight=False)
         self.addresses: dict[str, str] = {}
+        self._names: list[str] = []
 
     def tell(self) -> None:
         """All chapters, from an empty project to a system that was kept up."""
@@ -61,10 +65,15 @@ class Story:
         self._lifecycle("history", NAME)
         with self._chapter(f"{len(recent):,} real sales of 1998: deployed once, or kept up"):
             kept_up = self._ask(recent)
+            names = self._names
             once = self._answers_of(first, recent)
         both = {"deployed once": np.append(asked, once), "kept up": np.append(asked, kept_up)}
         self.console.print(by_month([*past, *recent], SECOND, both))
         self.console.print("  error: median of |predicted - true| / true; bias: median of predicted / true\n")
+        with self._chapter("What became true is told to the endpoint, and joined with what was logged"):
+            self._tell_outcomes(recent, names)
+            self._lifecycle("log", "compact", NAME)
+            self._lifecycle("outcomes", "status", NAME)
 
     def close(self) -> None:
         """Take the servers down."""
@@ -96,7 +105,26 @@ class Story:
         self.console.print(f"  {len(sales):,} answers, {answers.failures} failures")
         if answers.failures:
             raise SystemExit("a request failed; see .lifecycle/demo/project/.lifecycle/logs/serving.log")
+        self._names = [name for name in answers.names if name]
         return np.array(answers.predictions, dtype=np.float64)
+
+    def _tell_outcomes(self, sales: Sequence[Sale], names: Sequence[str]) -> None:
+        """Post every price by the name of its prediction, 30 days after the sale."""
+        outcomes = [
+            {
+                "prediction_id": name,
+                "value": sale.price,
+                "observed_at": f"{sale.sold_on + timedelta(days=30)}T00:00:00Z",
+            }
+            for sale, name in zip(sales, names, strict=True)
+        ]
+        accepted = 0
+        for start in range(0, len(outcomes), OUTCOMES_AT_ONCE):
+            content = {"outcomes": outcomes[start : start + OUTCOMES_AT_ONCE]}
+            response = httpx.post(f"{self.addresses['serving']}/v1/{NAME}/outcomes", json=content)
+            accepted += response.raise_for_status().json()["accepted"]
+        self.console.print(f"  {accepted:,} outcomes accepted")
+        time.sleep(2 * SEGMENT_S)  # until the servers have closed what they wrote
 
     def _answers_of(self, digest: str, sales: Sequence[Sale]) -> Answers:
         """What a release that is no longer live would have answered."""
@@ -141,7 +169,10 @@ class Story:
 
     def _run(self, module: str, *words: str, stdout: int | None = None) -> bytes:
         """Run a command of this environment in the project, as a user would in a shell there."""
-        environment = os.environ | {"LIFECYCLE_PROJECT": str(self.project)}
+        environment = os.environ | {
+            "LIFECYCLE_PROJECT": str(self.project),
+            "LIFECYCLE_LOG_SEGMENT_SECONDS": str(SEGMENT_S),
+        }
         if "prefect" in self.addresses:
             environment["PREFECT_API_URL"] = f"{self.addresses['prefect']}/api"
         command = [sys.executable, "-P", "-m", module, *words]

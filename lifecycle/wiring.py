@@ -233,6 +233,7 @@ def _service(settings: Settings, seat: Seat | None = None) -> ASGIApp:
         keys=KeyRing(settings.key_file),
         origins=settings.origins,
         log=settings.log,
+        segment_seconds=settings.log_segment_seconds,
         counters=settings.state / "counters" if seat else None,
         mlflow=addresses(settings).get("mlflow", ""),
         load_engine=engine_loader(settings.project, settings.estimator_workers),

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, description="Prefect UI and API")
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
+    log_segment_seconds: float = Field(
+        600,
+        gt=0,
+        description="Age at which a segment of the prediction log is closed, so that it can be compacted",
+    )
     poll_seconds: float = Field(0.5, gt=0, description="How often serving looks for a switch, seconds")
     log_format: Literal["text", "json"] | None = Field(
         None, description="How the servers log; unset: text on a terminal, JSON elsewhere"

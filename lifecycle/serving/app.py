@@ -28,6 +28,7 @@ from lifecycle.serving.desk import Desk
 from lifecycle.serving.keys import KeyRing
 from lifecycle.serving.lane import DESK, DRAINING
 from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine
+from lifecycle.serving.log.terms import Limits
 from lifecycle.serving.log.writer import PredictionLog
 from lifecycle.serving.metrics import Metrics, add_metrics
 from lifecycle.serving.notice import Notices
@@ -56,6 +57,7 @@ def create_app(
     keys: KeyRing | None = None,
     origins: Collection[str] = (),
     log: Path | None = None,
+    segment_seconds: float = 600,
     counters: Path | None = None,
     mlflow: str = "",
     seat: Seat | None = None,
@@ -71,6 +73,7 @@ def create_app(
         keys: Who may ask what; everybody everything, if None.
         origins: Origins of other sites whose pages may ask, such as ``https://example.org``.
         log: Folder of the prediction log; None: nothing is logged.
+        segment_seconds: Age at which a segment of the log is closed.
         mlflow: Address of MLflow's pages, for links; empty if there is none.
         counters: Folder in which the workers of a service share their counters; None: there is one.
         seat: This worker's place among the workers of the service; None if it is the only one.
@@ -85,8 +88,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
-        writer = PredictionLog(log, deliver=loop.call_soon_threadsafe) if log is not None else None
-        accounts.open(loop, writer, open_spans())
+        if log is not None:
+            limits = Limits(segment_seconds=segment_seconds)
+            writer = PredictionLog(log, deliver=loop.call_soon_threadsafe, limits=limits)
+        accounts.open(loop, writer if log is not None else None, open_spans())
         metrics.start()
         desk.open(loop)
         live.start()
