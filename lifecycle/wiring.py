@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
+from lifecycle.core.machine import cores
 from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings, environment_of
 
@@ -199,8 +200,14 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
         from lifecycle.serving.workers import Workers
 
         command = (sys.executable, "-P", "-m", "lifecycle", "serve", "--place")
-        environment = os.environ | environment_of(settings)
-        Workers(command, count, environment, _manner(settings)).run(settings.host, port)
+        with tempfile.TemporaryDirectory(prefix="counters-", dir=_made(settings.state / "tmp")) as folder:
+            shared = {
+                "LIFECYCLE_COUNTERS": folder,
+                # Each worker has its own processes of an estimator: together no more than there are cores.
+                "LIFECYCLE_ESTIMATOR_WORKERS": str(settings.estimator_workers or max(1, cores() // count)),
+            }
+            environment = os.environ | environment_of(settings) | shared
+            Workers(command, count, environment, _manner(settings)).run(settings.host, port)
 
 
 def work(settings: Settings, place: str) -> None:
@@ -234,7 +241,7 @@ def _service(settings: Settings, seat: Seat | None = None) -> ASGIApp:
         origins=settings.origins,
         log=settings.log,
         segment_seconds=settings.log_segment_seconds,
-        counters=settings.state / "counters" if seat else None,
+        counters=settings.counters,
         mlflow=addresses(settings).get("mlflow", ""),
         load_engine=engine_loader(settings.project, settings.estimator_workers),
         seat=seat,

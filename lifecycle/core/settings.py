@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, description="Prefect UI and API")
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
+    counters: Path | None = Field(
+        None,
+        description="Folder in which the workers of one service share their counters; the parent makes it",
+    )
     log_segment_seconds: float = Field(
         600,
         gt=0,

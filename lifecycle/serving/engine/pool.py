@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lifecycle.core.errors import LifecycleError
+from lifecycle.core.machine import cores
 from lifecycle.core.rows import Tensors
 from lifecycle.serving.engine.process import EstimatorProcess, ProcessDiedError
 from lifecycle.serving.engine.queue import BATCH_ROWS, Answers, Done, RequestQueue, Waiting
@@ -162,7 +162,7 @@ def load_pool(folder: Path, command: Sequence[str], workers: int | None = None) 
         IntegrityError: The estimator does not load.
         UnavailableError: A process does not start.
     """
-    processes = [EstimatorProcess(command, folder) for _ in range(workers or _cores())]
+    processes = [EstimatorProcess(command, folder) for _ in range(workers or cores())]
     try:
         for process in processes:
             process.start()
@@ -221,7 +221,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
