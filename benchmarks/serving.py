@@ -28,7 +28,7 @@ from lifecycle.serving.probe import ServerProbe
 from lifecycle.wiring import open_ledger, open_store
 
 UNWANTED = ("mlflow", "prefect", "dvc", "sklearn")
-LIBRARIES = "fastapi, uvicorn, onnxruntime, sqlalchemy, cryptography"
+LIBRARIES = "fastapi, uvicorn, onnxruntime, cryptography"
 READY_SECONDS = 30.0
 RECORDS = 500
 REQUESTS = 2000

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
     from lifecycle.core.settings import Settings
 
-_SERVING = "cryptography fastapi fsspec onnxruntime sqlalchemy uvicorn"
+_SERVING = "cryptography fastapi fsspec onnxruntime uvicorn"
 _FLOWS = "dvc httpx jinja2 matplotlib mlflow onnx polars prefect psutil sklearn skl2onnx skops supervisor"
-_EXTRAS = dict.fromkeys(_SERVING.split(), "serving") | dict.fromkeys(_FLOWS.split(), "flows")
+_EXTRAS = {
+    **dict.fromkeys(_SERVING.split(), "serving"),
+    **dict.fromkeys(_FLOWS.split(), "flows"),
+    "psycopg": "postgres",
+    "sqlalchemy": "flows",
+}
 """Library -> the extra that brings it."""
 
 EXIT_SKIPPED = 10

@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifecycle.core.errors import ConfigError
@@ -181,6 +180,8 @@ def load_params(root: Path) -> Params:
     Raises:
         ConfigError: The file is missing, is not YAML, or has faults; all are listed with file and key.
     """
+    import yaml  # not with the module: servers know its sections, and read no file of them
+
     path = root / "params.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     project: Path = Field(default_factory=Path.cwd, description="The user's project: params.yaml stands here")
     home: Path = Field(Path(".lifecycle"), description="All state, relative to the project")
     actor: str = Field(default_factory=getpass.getuser, description="Who is acting; written to the ledger")
-    ledger_url: str = Field("", description="SQLAlchemy URL of the deployment ledger")
+    ledger_url: str = Field("", description="URL of the deployment ledger: sqlite:/// or postgresql://")
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI")
     mlflow_artifacts: str = Field("", description="URI below which MLflow stores artefacts")
     dvc_remote: str = Field("", description="URL of the DVC remote that snapshots are pushed to")
@@ -36,6 +36,7 @@ class Settings(BaseSettings):
         0.5, ge=0, description="How long a service that ends still takes new connections, seconds"
     )
     mlflow_port: int = Field(5000, description="MLflow UI")
+    mlflow_pages: str = Field("", description="Where MLflow's pages are, for links; `lifecycle up` says it")
     prefect_port: int = Field(4200, description="Prefect UI and API")
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
 
     @property
     def ledger(self) -> str:
-        """SQLAlchemy URL of the ledger."""
+        """URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.state / 'ledger.db'}"
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -26,25 +28,25 @@ def synthetic_records(schema: RecordSchema, count: int, seed: int = 0) -> list[d
     Example:
         >>> spec = FieldSpec(name="beds", kind="integer", feature=True, ge=1, le=3)
         >>> synthetic_records(RecordSchema(name="r", fields=(spec,)), 4)
-        [{'beds': 3}, {'beds': 2}, {'beds': 2}, {'beds': 1}]
+        [{'beds': 2}, {'beds': 2}, {'beds': 1}, {'beds': 2}]
     """
-    random = np.random.default_rng(seed)
+    random = Random(seed)
     return [
         {spec.name: _value(spec, position, random) for spec in schema.fields} for position in range(count)
     ]
 
 
-def _value(spec: FieldSpec, position: int, random: np.random.Generator) -> Any:
+def _value(spec: FieldSpec, position: int, random: Random) -> Any:
     if spec.record_id:
         return position if spec.kind == "integer" else f"example-{position:06d}"
     if spec.optional and random.random() < 0.1:
         return None
     match spec.kind:
         case "boolean":
-            return bool(random.integers(2))
+            return random.random() < 0.5
         case "integer":
             low, high = _bounds(spec, step=1)
-            return int(random.integers(int(np.ceil(low)), int(np.floor(high)) + 1))
+            return random.randint(math.ceil(low), math.floor(high))
         case "number":
             low, high = _bounds(spec, step=1e-3)
             # float32, as the model will see it, and inside the bounds after rounding.
@@ -65,8 +67,8 @@ def _bounds(spec: FieldSpec, step: float) -> tuple[float, float]:
     return low, high if high is not None else low + 100
 
 
-def _text(spec: FieldSpec, random: np.random.Generator) -> str:
+def _text(spec: FieldSpec, random: Random) -> str:
     if spec.choices:
-        return str(random.choice(spec.choices))
-    word = f"example-{random.integers(10)}"
+        return random.choice(spec.choices)
+    word = f"example-{random.randrange(10)}"
     return word.ljust(spec.min_length or 0, "x")[: spec.max_length]

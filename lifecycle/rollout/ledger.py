@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
-
-from sqlalchemy import Column, Connection, Engine, Row, Select, select
-from sqlalchemy.exc import DBAPIError
+from typing import Any
 
 from lifecycle.core.clock import parse_moment
-from lifecycle.core.errors import StorageError, UnavailableError
+from lifecycle.core.errors import UnavailableError
 from lifecycle.core.values import Deployment, Release
-from lifecycle.rollout import databases, tables
+from lifecycle.rollout import tables
+from lifecycle.rollout.databases import Connection, open_database
 from lifecycle.rollout.decisions import Trail
 
-_Found = TypeVar("_Found")
-_LIVE = select(tables.deployments).select_from(tables.live.join(tables.deployments))
-_FACTS = [column for column in tables.deployments.c if column.name != "evidence"]
+_FACTS = "d.id, d.system, d.decided_at, d.as_of, d.actor, d.decision, d.digest, d.uri, d.version, d.previous"
+_ROW = f"{_FACTS}, CAST(d.evidence AS TEXT) AS evidence"
+_LIVE = f"SELECT {_ROW} FROM live JOIN deployments d ON d.id = live.deployment"
+_APPEND = f"""INSERT INTO deployments
+(system, decided_at, as_of, actor, decision, digest, uri, version, previous, evidence)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING {_ROW.replace("d.", "")}"""
 
 
 class SqlLedger:
@@ -41,8 +40,9 @@ class SqlLedger:
     """
 
     def __init__(self, url: str, switched: Callable[[], None] | None = None) -> None:
-        self._url = databases.parse_url(url)
+        self._database = open_database(url)
         self._switched = switched
+        self._made = False
         self._seen = False
 
     def live(self, system: str) -> Deployment | None:
@@ -51,15 +51,12 @@ class SqlLedger:
         Raises:
             UnavailableError: The database is locked, gone since it was last read, or does not answer.
         """
-        query = _LIVE.where(tables.live.c.system == system)
-        found = self._read(lambda connection: connection.execute(query).first())
-        return _deployment(found) if found else None
+        found = self._read(f"{_LIVE} WHERE live.system = ?", system)
+        return found[0] if found else None
 
     def live_all(self) -> Sequence[Deployment]:
         """What is live of every system, by name; as cheap as ``live``, and with its errors."""
-        query = _LIVE.order_by(tables.live.c.system)
-        rows = self._read(lambda connection: connection.execute(query).all())
-        return tuple(_deployment(row) for row in rows or ())
+        return self._read(f"{_LIVE} ORDER BY live.system")
 
     def live_at(self, system: str, moment: datetime) -> Deployment | None:
         """The deployment that was live at a moment; ``decided_at`` counts, the moment included."""
@@ -75,11 +72,10 @@ class SqlLedger:
         Raises:
             UnavailableError: As for ``live``.
         """
-        query = _history(tables.deployments.c, system)
-        if until is not None:
-            query = query.where(tables.deployments.c.decided_at <= parse_moment(until))
-        rows = self._read(lambda connection: connection.execute(query).all())
-        return tuple(_deployment(row) for row in rows or ())
+        query = f"SELECT {_ROW} FROM deployments d WHERE d.system = ?"
+        if until is None:
+            return self._read(f"{query} ORDER BY d.id", system)
+        return self._read(f"{query} AND d.decided_at <= ? ORDER BY d.id", system, parse_moment(until))
 
     def record(self, deployment: Deployment, *, expected: int | None) -> Deployment:
         """Append a decision and make its switch, in one transaction.
@@ -97,9 +93,12 @@ class SqlLedger:
             StorageError: The disk or server refuses to store.
             UnavailableError: Another writer holds the ledger, or the server does not answer.
         """
-        with databases.translated(self._url), self._writer.begin() as connection:
-            databases.lock_for_write(connection)
-            rows = connection.execute(_history(_FACTS, deployment.system))
+        self._make()
+        with self._database.writing() as connection:
+            for statement in self._database.dialect.lock:
+                connection.execute(statement)
+            query = f"SELECT {_FACTS} FROM deployments d WHERE d.system = ? ORDER BY d.id"
+            rows = connection.execute(query, deployment.system)
             trail = Trail(deployment.system, (_deployment(row) for row in rows))
             trail.expect(expected)
             before = trail.live
@@ -111,90 +110,64 @@ class SqlLedger:
 
     def close(self) -> None:
         """Let go of the connection that reading keeps (PostgreSQL only); the ledger can be used again."""
-        self._reader.dispose()
+        self._database.close()
 
-    @cached_property
-    def _reader(self) -> Engine:
-        return databases.open_engine(self._url, read_only=True)
+    def _make(self) -> None:
+        """Make the folder and the tables, once."""
+        if self._made:
+            return
+        self._database.make_room()
+        with self._database.writing() as connection:
+            tables.create_tables(connection, self._database.dialect)
+        self._made = self._seen = True
 
-    @cached_property
-    def _writer(self) -> Engine:
-        """The engine for writing; the folder and the tables are there once it is."""
-        if self._file is not None:
-            try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(
-                    f"the ledger's folder {self._file.parent} cannot be made: {error.strerror}",
-                    hint="give write permission, or set LIFECYCLE_LEDGER_URL to another place",
-                ) from error
-        engine = databases.open_engine(self._url, read_only=False)
-        with engine.begin() as connection:
-            tables.create_tables(connection)
-        self._seen = True
-        return engine
-
-    @property
-    def _file(self) -> Path | None:
-        return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
-
-    def _read(self, query: Callable[[Connection], _Found]) -> _Found | None:
-        """Run a query without writing anything; None when there is no ledger yet."""
-        if self._file is not None and not self._file.exists():
+    def _read(self, query: str, *values: object) -> Sequence[Deployment]:
+        """What a query finds, without writing anything; nothing where there is no ledger yet."""
+        if not self._database.exists():
             if self._seen:
                 raise UnavailableError(
-                    f"the ledger {databases.describe(self._url)} is gone",
+                    f"the ledger {self._database.description} is gone",
                     hint="restore it; servers keep answering with what they had",
                 )
-            return None
-        with databases.translated(self._url):
-            try:
-                with self._reader.connect() as connection:
-                    if not self._seen:
-                        tables.check_version(connection)
-                        self._seen = True
-                    return query(connection)
-            except DBAPIError as error:
-                if databases.table_is_missing(error) and not self._seen:
-                    return None
-                raise
-
-
-def _history(columns: Iterable[Column[Any]], system: str) -> Select[Any]:
-    table = tables.deployments
-    return select(*columns).where(table.c.system == system).order_by(table.c.id)
+            return ()
+        with self._database.reading() as connection:
+            if not self._seen:
+                if not tables.have_tables(connection, self._database.dialect):
+                    return ()
+                tables.check_version(connection)
+                self._seen = True
+            return tuple(_deployment(row) for row in connection.execute(query, *values))
 
 
 def _append(connection: Connection, deployment: Deployment, before: Deployment | None) -> Deployment:
-    values = {
-        "system": deployment.system,
-        "decided_at": parse_moment(deployment.decided_at),
-        "as_of": parse_moment(deployment.as_of),
-        "actor": deployment.actor,
-        "decision": deployment.decision,
-        "digest": deployment.release.digest,
-        "uri": deployment.release.uri,
-        "version": deployment.version,
-        "previous": before.release.digest if before else None,
-        "evidence": json.loads(deployment.model_dump_json(include={"evidence"}))["evidence"],
-    }
-    row = connection.execute(
-        tables.deployments.insert().values(values).returning(*tables.deployments.c)
-    ).one()
+    evidence = json.loads(deployment.model_dump_json(include={"evidence"}))["evidence"]
+    [row] = connection.execute(
+        _APPEND,
+        deployment.system,
+        parse_moment(deployment.decided_at),
+        parse_moment(deployment.as_of),
+        deployment.actor,
+        deployment.decision,
+        deployment.release.digest,
+        deployment.release.uri,
+        deployment.version,
+        before.release.digest if before else None,
+        json.dumps(evidence),
+    )
     if deployment.decision != "hold":
-        _switch(connection, deployment.system, row.id, first=before is None)
+        _switch(connection, deployment.system, row["id"], first=before is None)
     return _deployment(row)
 
 
 def _switch(connection: Connection, system: str, deployment: int, *, first: bool) -> None:
     if first:
-        connection.execute(tables.live.insert().values(system=system, deployment=deployment))
+        connection.execute("INSERT INTO live (deployment, system) VALUES (?, ?)", deployment, system)
     else:
-        switch = tables.live.update().where(tables.live.c.system == system)
-        connection.execute(switch.values(deployment=deployment))
+        connection.execute("UPDATE live SET deployment = ? WHERE system = ?", deployment, system)
 
 
-def _deployment(row: Row[Any]) -> Deployment:
-    facts = dict(row._mapping)
+def _deployment(facts: dict[str, Any]) -> Deployment:
     release = Release(system=facts["system"], digest=facts.pop("digest"), uri=facts.pop("uri"))
-    return Deployment.model_validate({"evidence": {}, **facts, "release": release})
+    moments = {name: parse_moment(facts[name]) for name in ("decided_at", "as_of")}
+    evidence = json.loads(facts.pop("evidence", "{}"))
+    return Deployment.model_validate({**facts, **moments, "evidence": evidence, "release": release})

@@ -18,6 +18,7 @@ from lifecycle.core.ports import Engine, Ledger, ReleaseStore
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
+from lifecycle.serving import memory
 from lifecycle.serving.board import Board, Seat, Slot, token_of
 from lifecycle.serving.formats.columns import ColumnReader
 from lifecycle.serving.formats.reader import RecordReader
@@ -139,6 +140,7 @@ class LiveReleases:
         self._stopped = False
         self._look = threading.Event()
         self._joined = False
+        self._let_go = False
         self._lock = threading.RLock()  # of writers; readers take the whole mapping at once
         self._standings: Mapping[str, Standing] = MappingProxyType({})
         self._places: dict[str, _Place] = {}
@@ -204,6 +206,9 @@ class LiveReleases:
 
     def poll(self) -> None:
         """Read the ledger once and begin to load what it wants."""
+        if self._let_go:  # since the last time; requests that began before have ended, or nearly all
+            self._let_go = False
+            memory.give_back()
         active = {} if self._joined else {it.system: it for it in self._seat.active()}
         for deployment in active.values():
             if deployment.system not in self._standings:
@@ -277,6 +282,7 @@ class LiveReleases:
                         place.held[token_of(deployment)] = release
                         if not faults:
                             self._change(system, fault="", attempts=0)
+            memory.give_back()
             self._agree()
         finally:
             self._loading.discard(system)
@@ -362,6 +368,7 @@ class LiveReleases:
             switch_seconds=seconds,
         )
         place.keep(token, self._seat.prepared(place.slot))
+        self._let_go = True
         deployment = current.deployment
         logger.info("%s: version %s answers now, %s", system, deployment.version, current.digest[:12])
 

@@ -62,8 +62,10 @@ def default_services(settings: Settings) -> tuple[Service, ...]:
     They start at the same time, and stop one after the other, the last one first. The MLflow server is left
     out where tracking already goes to a server elsewhere.
     """
-    mlflow = () if settings.tracking.startswith(("http://", "https://")) else (_mlflow(settings),)
-    return (_prefect(settings), *mlflow, _worker(), _serving(settings))
+    if settings.tracking.startswith(("http://", "https://")):
+        return (_prefect(settings), _worker(), _serving(settings))
+    serving = _serving(settings).model_copy(update={"env": {"LIFECYCLE_MLFLOW_PAGES": "{mlflow}"}})
+    return (_prefect(settings), _mlflow(settings), _worker(), serving)
 
 
 def _prefect(settings: Settings) -> Service:

@@ -84,12 +84,12 @@ def test_a_project_without_a_commit_is_told_what_to_run(project):
 
 
 def test_a_missing_library_is_told_with_the_extra_that_brings_it(project, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    for name in [name for name in sys.modules if name.startswith("lifecycle.rollout.")]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "lifecycle.rollout.postgresql", raising=False)
+    monkeypatch.setenv("LIFECYCLE_LEDGER_URL", "postgresql://ada@localhost/ledger")
     result = CliRunner().invoke(main, ["history", "house-prices"])
     assert result.exit_code == 2
-    assert result.stderr == 'error: sqlalchemy is not installed\n  → pip install "lifecycle[serving]"\n'
+    assert result.stderr == 'error: psycopg is not installed\n  → pip install "lifecycle[postgres]"\n'
 
 
 def test_status_of_nothing_is_not_healthy(project):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -107,3 +109,14 @@ def append(ledger: Ledger, kind: str, letter: str, **more) -> Deployment:
 def ledger_file(url: str) -> Path:
     """Where a SQLite ledger lies."""
     return Path(url.removeprefix("sqlite:///"))
+
+
+@contextmanager
+def stranger(url: str) -> Iterator[sqlite3.Connection | psycopg.Connection]:
+    """Somebody who connects to the database without our code; what they did is committed."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(ledger_file(url))) as connection, connection:
+            yield connection
+    else:
+        with psycopg.connect(url) as connection:
+            yield connection

@@ -29,11 +29,13 @@ def test_the_default_servers_listen_on_loopback_at_their_usual_ports(tmp_path):
         assert "{" not in " ".join([*filled.command, *filled.env.values()])
         assert "0.0.0.0" not in " ".join(filled.command)
     assert services[2].filled(1, known).env["PREFECT_API_URL"] == f"{known['prefect']}/api"
+    assert services[3].filled(1, known).env["LIFECYCLE_MLFLOW_PAGES"] == known["mlflow"]
 
 
 def test_a_tracking_server_elsewhere_is_not_started_here(tmp_path):
     services = default_services(Settings(project=tmp_path, mlflow_uri="https://mlflow.example"))
     assert [it.name for it in services] == ["prefect", "worker", "serving"]
+    assert services[2].env == {}  # whoever runs it says where its pages are, if anybody does
 
 
 def test_no_password_shows_in_a_command_line(tmp_path):
