@@ -1,0 +1,55 @@
+"""Settings to real adapters: the only place that knows them all. Each is imported when it is asked for.
+
+`adapters` makes one adapter each, `loop` and `service` put them together.
+"""
+
+from lifecycle.wiring.adapters import (
+    engine_loader,
+    estimator_command,
+    open_engine,
+    open_keys,
+    open_ledger,
+    open_log,
+    open_registry,
+    open_signer,
+    open_store,
+    open_workspace,
+)
+from lifecycle.wiring.loop import (
+    checkout_data,
+    compact_log,
+    import_outcomes,
+    log_status,
+    open_loop,
+    open_scorer,
+    outcome_counts,
+    reproduce,
+    run_stage,
+)
+from lifecycle.wiring.service import addresses, capacity, serve, work
+
+__all__ = [
+    "addresses",
+    "capacity",
+    "checkout_data",
+    "compact_log",
+    "engine_loader",
+    "estimator_command",
+    "import_outcomes",
+    "log_status",
+    "open_engine",
+    "open_keys",
+    "open_ledger",
+    "open_log",
+    "open_loop",
+    "open_registry",
+    "open_scorer",
+    "open_signer",
+    "open_store",
+    "open_workspace",
+    "outcome_counts",
+    "reproduce",
+    "run_stage",
+    "serve",
+    "work",
+]

@@ -1,0 +1,201 @@
+"""The loop of a system, and what looks back on it: stages, batch scoring, log and outcomes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lifecycle.core.clock import SystemClock
+from lifecycle.core.params import load_params
+from lifecycle.core.settings import Settings
+from lifecycle.wiring.adapters import (
+    engine_loader,
+    estimator_command,
+    made,
+    open_engine,
+    open_ledger,
+    open_log,
+    open_registry,
+    open_signer,
+    open_store,
+    open_workspace,
+)
+
+if TYPE_CHECKING:
+    from lifecycle.core.scoring import ScoreRequest
+    from lifecycle.data.outcome_import import Imported, OutcomeCounts
+    from lifecycle.steps.compact import Compaction
+    from lifecycle.steps.log_status import LogStatus
+    from lifecycle.steps.loop import Loop
+    from lifecycle.steps.reproduce import Proof
+    from lifecycle.steps.score import Scorer
+
+
+def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
+    """The loop of one system with its real adapters.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system, a key of ``params.yaml``.
+        as_of: The moment it stands for; now, if None.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.serving.probe import ServerProbe
+    from lifecycle.steps.loop import Loop
+
+    load_params(settings.project).system(system)  # a wrong name is told before anything is opened
+    clock = SystemClock()
+    signer = open_signer(settings)
+    workspace = open_workspace(settings, system)
+    return Loop(
+        name=system,
+        as_of=as_of or clock.now(),
+        actor=settings.actor,
+        reports=settings.state / "reports",
+        releases=settings.releases,
+        workspace=workspace,
+        registry=open_registry(settings),
+        ledger=open_ledger(settings),
+        store=open_store(settings),
+        signer=signer,
+        probe=ServerProbe(settings, estimator_command(settings.project)),
+        clock=clock,
+        load_engine=lambda folder: open_engine(folder, workspace.root),
+        compact_log=partial(compact_log, settings, system),
+    )
+
+
+def open_scorer(
+    settings: Settings, system: str, request: ScoreRequest, as_of: datetime | None = None
+) -> Scorer:
+    """A scoring job of one system with its real adapters.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system, a key of ``params.yaml``.
+        request: What is asked.
+        as_of: The moment it stands for; now, if None.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.steps.score import Scorer
+
+    return Scorer(
+        name=system,
+        request=request,
+        as_of=as_of or SystemClock().now(),
+        past=as_of is not None,
+        actor=settings.actor,
+        root=settings.project,
+        params=load_params(settings.project).system(system),
+        ledger=open_ledger(settings),
+        store=open_store(settings),
+        signer=open_signer(settings),
+        load_engine=engine_loader(settings.project, request.threads),
+    )
+
+
+def run_stage(root: Path, stage: str, system: str) -> None:
+    """Run one DVC stage in a project folder: ``split``, ``train`` or ``evaluate``."""
+    from lifecycle.steps import stages
+
+    if stage == "split":
+        stages.run_split(root, system)
+    elif stage == "train":
+        stages.run_train(root, system, engine_loader(root))
+    else:
+        stages.run_evaluate(root, system, engine_loader(root))
+
+
+def reproduce(settings: Settings, system: str, version: str) -> Proof:
+    """Retrain a version from its commit in a clean folder and compare the answers.
+
+    Raises:
+        StateError: There is no such version.
+        IntegrityError: Its release does not verify.
+    """
+    from lifecycle.core.release import verify_release
+    from lifecycle.data.checkout import reproduce as retrain
+    from lifecycle.steps.reproduce import find_version, prove
+
+    load_params(settings.project).system(system)
+    deployment = find_version(open_ledger(settings).history(system), system, version)
+    release = open_store(settings).fetch(deployment.release)
+    manifest = verify_release(release, deployment.release.digest, open_signer(settings))
+    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=made(settings.state / "tmp")) as folder:
+        project = retrain(settings, system, manifest.lineage.commit, Path(folder) / "project")
+        return prove(deployment, manifest, release, project, engine_loader(project))
+
+
+def checkout_data(settings: Settings, system: str, at: str | None) -> str:
+    """Bring a snapshot into the user's checkout; its id.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        at: A snapshot's id or commit; the newest, if None.
+    """
+    from lifecycle.data.checkout import checkout_data as bring
+
+    load_params(settings.project).system(system)
+    return bring(settings, system, at)
+
+
+def compact_log(settings: Settings, system: str) -> Compaction:
+    """Make Parquet of what servers have logged, and delete the days that the live release does not keep.
+
+    Where nothing is live, ``params.yaml`` says how long days are kept.
+    """
+    from lifecycle.core.release import MANIFEST, Manifest
+    from lifecycle.steps.compact import compact
+
+    log = open_log(settings, system)
+    serving = load_params(settings.project).system(system).serving
+    if live := open_ledger(settings).live(system):
+        folder = open_store(settings).fetch(live.release)
+        serving = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).serving
+    return compact(log, SystemClock().now(), serving.retention_days)
+
+
+def log_status(settings: Settings, system: str) -> LogStatus:
+    """How a system's prediction log stands."""
+    from lifecycle.steps.log_status import log_status as look
+
+    return look(open_log(settings, system), outcome_counts(settings, system).parked)
+
+
+def import_outcomes(
+    settings: Settings, system: str, file: Path, columns: Mapping[str, str], *, utc: bool, skip_bad: bool
+) -> Imported:
+    """Store a file's outcomes in a system's log.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        file: CSV, Parquet or JSON lines.
+        columns: Field -> column of the file, where they differ.
+        utc: Whether times without an offset are UTC.
+        skip_bad: Leave bad rows out instead of refusing the file.
+    """
+    from lifecycle.core.system import load_system
+    from lifecycle.data.outcome_file import OutcomeFile
+    from lifecycle.data.outcome_import import import_outcomes as store
+
+    log = open_log(settings, system)
+    entry = load_params(settings.project).system(system).entry
+    read = OutcomeFile(file, load_system(entry, settings.project).schema, columns, utc=utc)
+    return store(log, read, SystemClock().now(), skip_bad=skip_bad)
+
+
+def outcome_counts(settings: Settings, system: str) -> OutcomeCounts:
+    """How the outcomes of a system stand."""
+    from lifecycle.data.outcome_import import count_outcomes
+
+    return count_outcomes(open_log(settings, system))
