@@ -79,8 +79,8 @@ def create_app(
         seat: This worker's place among the workers of the service; None if it is the only one.
         state: The project's state folder, where switches are announced; None: they are seen by polling.
     """
-    live = LiveReleases(ledger, store, load_engine, poll_seconds, seat)
     keys = keys or KeyRing(None)
+    live = LiveReleases(ledger, store, load_engine, poll_seconds, seat)
     metrics = Metrics(counters, facts=lambda: facts_of(live, desk, accounts))
     accounts = Accounts(metrics)
     desk = Desk(Routes(live, accounts).find, keys)
@@ -88,10 +88,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
-        if log is not None:
-            limits = Limits(segment_seconds=segment_seconds)
-            writer = PredictionLog(log, deliver=loop.call_soon_threadsafe, limits=limits)
-        accounts.open(loop, writer if log is not None else None, open_spans())
+        accounts.open(loop, _open_log(log, segment_seconds, loop), open_spans())
         metrics.start()
         desk.open(loop)
         live.start()
@@ -117,10 +114,16 @@ def create_app(
     problems.install(app)
     _add_pages(app, live)
     _add_health(app, live, accounts)
-    protocols.add_pages(app, live)
     _add_docs(app)
+    protocols.add_pages(app, live)
     add_metrics(app, metrics)
     add_page(app, lambda: page_of(live, accounts, mlflow))
+    _add_lanes(app, desk, origins)
+    app.openapi = ApiPage(app, live)  # type: ignore[method-assign]
+    return app
+
+
+def _add_lanes(app: FastAPI, desk: Desk, origins: Collection[str]) -> None:
     app.add_middleware(AsgiLane, desk=desk, origins=origins)
     if origins:
         app.add_middleware(
@@ -130,8 +133,15 @@ def create_app(
             allow_headers=["*"],
             expose_headers=[RELEASE_HEADER, "X-Request-ID"],
         )
-    app.openapi = ApiPage(app, live)  # type: ignore[method-assign]
-    return app
+
+
+def _open_log(
+    folder: Path | None, segment_seconds: float, loop: asyncio.AbstractEventLoop
+) -> PredictionLog | None:
+    if folder is None:
+        return None
+    limits = Limits(segment_seconds=segment_seconds)
+    return PredictionLog(folder, deliver=loop.call_soon_threadsafe, limits=limits)
 
 
 async def _join(live: LiveReleases) -> None:
