@@ -21,7 +21,7 @@ demo: $(READY) ## Tell the whole story on real house sales
 	$(BIN)/python -m demo
 
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## Format, lint, types, layers and doctests
 	$(BIN)/ruff format --check .

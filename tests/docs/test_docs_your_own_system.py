@@ -31,7 +31,6 @@ from lifecycle.rollout.ledger import SqlLedger
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-system.md"
 NAME = "late-parcels"
 TIMEOUT_S = 280
-pytestmark = pytest.mark.xdist_group("the page is walked through once")
 ERRORS = "## When something is wrong"
 _BLOCK = re.compile(r"(?:^\*\*`(\S+)`\*\*\n\n)?^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _FENCE = "=====block {}====="
@@ -220,7 +219,7 @@ def test_the_project_is_left_as_its_owner_committed_it(walk):
     )
     assert changed.stdout == ""
     deployments = yaml.safe_load((walk.project / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert [row["name"] for row in deployments] == [NAME] * 4
+    assert [row["name"] for row in deployments] == [NAME] * 5
     assert {row["parameters"]["system"] for row in deployments} == {NAME}
 
 
