@@ -99,7 +99,9 @@ def _operation(name: str, record: str, release: LiveRelease) -> dict[str, Any]:
     return {
         "tags": [name],
         "summary": f"Predict {label.name} for one record or several",
-        "description": f"Answers {what}. Made by release `{release.digest}`.\n\n{_table(release)}\n\n{_LENIENT}",
+        "description": "\n\n".join(
+            (f"Answers {what}. Made by release `{release.digest}`.", _table(release), _LENIENT)
+        ),
         "operationId": f"predict_{name}",
         "requestBody": {
             "required": True,

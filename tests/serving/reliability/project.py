@@ -48,15 +48,21 @@ class Project:
         promote(self.ledger, self.release)
 
     @property
+    def log(self) -> CompactedLog:
+        """The Parquet side of its prediction log."""
+        folder = self.settings.log / "homes"
+        folder.mkdir(parents=True, exist_ok=True)
+        return CompactedLog(folder, "homes")
+
+    @property
     def stderr(self) -> str:
         """What its servers said."""
         return (self.settings.project / "server.log").read_text()
 
     def compacted(self, kind: Kind) -> pl.DataFrame:
         """All rows of the log, once it is compacted."""
-        log = CompactedLog(self.settings.log / "homes", "homes")
-        compact(log, datetime.now(UTC))
-        paths = log.paths(kind)
+        compact(self.log, datetime.now(UTC))
+        paths = self.log.paths(kind)
         return (
             pl.concat([pl.read_parquet(path) for path in paths], how="diagonal_relaxed")
             if paths
@@ -65,8 +71,7 @@ class Project:
 
     def unlogged(self) -> int:
         """Requests of which the compacted log says that it does not hold them."""
-        listing = CompactedLog(self.settings.log / "homes", "homes").listing()
-        return sum(counts.requests for counts in listing.unlogged.values())
+        return sum(counts.requests for counts in self.log.listing().unlogged.values())
 
     def segments(self) -> int:
         """Segments that are not compacted yet, open ones included."""

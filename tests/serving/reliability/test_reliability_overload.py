@@ -82,9 +82,8 @@ def test_a_minute_of_three_times_the_load(tmp_path, report: Callable[[str], None
         accepted = service.quantile("lifecycle_latency_seconds", 0.99)
     answered = point.answered
     report(f"60 s at {OVERLOAD:g} requests a second, {point.connections} connections")
-    report(
-        f"{answered['200']:,} answered, {answered['503']:,} told to come again, all within {point.max_ms:.0f} ms"
-    )
+    report(f"{answered['200']:,} answered and {answered['503']:,} told to come again")
+    report(f"all of them within {point.max_ms:.0f} ms")
     report(f"from when each was due: median {point.p50_ms:.0f} ms, p99 {point.p99_ms:.0f} ms")
     report(f"p99 of accepted requests at most {accepted * 1e3:.0f} ms, of a budget of 200 ms")
     report(f"the last answer came {recovery:.2f} s after the load, and from then on there were only answers")
