@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, TypeAdapter
 
-from lifecycle.core.errors import LifecycleError, StateError
+from lifecycle.core.errors import LifecycleError, StateError, UnavailableError
 from lifecycle.core.ports import Engine, Ledger, ReleaseStore
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
@@ -216,7 +216,7 @@ class LiveReleases:
         self._load_missing(active)
         self._agree()  # a ledger that is slow to fail holds up nothing
         try:
-            self._obey(self._ledger.live_all())
+            self._obey(self._read_ledger())
         except Exception as error:  # noqa: BLE001 - a poller that dies would serve an old release in silence
             fault = _words(error)
             if fault != self.ledger_fault:
@@ -227,6 +227,15 @@ class LiveReleases:
             # Last, so that nobody sees a ledger that was read and its systems not yet.
             self._last_read, self.ledger_fault = time.monotonic(), ""
         self._agree()
+
+    def _read_ledger(self) -> Sequence[Deployment]:
+        """What the ledger says; one that is not there yet is empty, but not while others answer from it."""
+        deployments = self._ledger.live_all()
+        if not deployments and self._standings and self._last_read is None:
+            raise UnavailableError(
+                "the ledger is empty or gone", hint="restore it; what is loaded answers on"
+            )
+        return deployments
 
     def _obey(self, deployments: Sequence[Deployment]) -> None:
         listed = {deployment.system for deployment in deployments}

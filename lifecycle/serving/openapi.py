@@ -16,6 +16,7 @@ from lifecycle.core.synthetic import synthetic_records
 from lifecycle.serving.limits import MAX_INSTANCES
 from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases
 from lifecycle.serving.openapi_outcomes import outcome_operation, outcome_schema
+from lifecycle.serving.openapi_problems import POSTED, describe_refusals, problems_of
 from lifecycle.serving.predicting import answer
 from lifecycle.serving.problems import MEDIA_TYPE, Problem, ProblemError
 from lifecycle.serving.responses import Prediction, Predictions
@@ -25,6 +26,8 @@ _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: lc_…"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+_BEYOND = (2 - 2**-24) * 2.0**127  # from here on, float32 has no finite number
+_LENIENT = "A number spelled as text is read as that number, and `true` and `false` as 1 and 0."
 _EMPTY = "\n\nNo system is live yet. Deploy one: `lifecycle first-deployment SYSTEM`"
 
 
@@ -64,16 +67,19 @@ class ApiPage:
             tags=[_tag(name, release) for name, release in releases.items()],
         )
         schemas = page.setdefault("components", {}).setdefault("schemas", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
         for model in (Prediction, Predictions, Problem):
             content = model.model_json_schema(ref_template=_REF)
             schemas |= content.pop("$defs", {}) | {model.__name__: content}
         paths = {}
         for name, release in releases.items():
             record = f"{name}.{release.schema.name}"
-            schemas[record] = release.request_model.model_json_schema() | {"title": release.schema.name}
+            schemas[record] = _record_schema(release) | {"title": release.schema.name}
             schemas[f"{name}.Outcome"] = outcome_schema(release)
             paths[f"/v1/{name}/predict"] = {"post": _operation(name, record, release)}
             paths[f"/v1/{name}/outcomes"] = {"post": outcome_operation(name, release)}
+        describe_refusals(page["paths"])
         page["paths"] = paths | page["paths"]
         page["components"]["securitySchemes"] = _SECURITY
         page["security"] = [{name: []} for name in _SECURITY] + [{}]
@@ -93,7 +99,9 @@ def _operation(name: str, record: str, release: LiveRelease) -> dict[str, Any]:
     return {
         "tags": [name],
         "summary": f"Predict {label.name} for one record or several",
-        "description": f"Answers {what}. Made by release `{release.digest}`.\n\n{_table(release)}",
+        "description": "\n\n".join(
+            (f"Answers {what}. Made by release `{release.digest}`.", _table(release), _LENIENT)
+        ),
         "operationId": f"predict_{name}",
         "requestBody": {
             "required": True,
@@ -126,8 +134,21 @@ def _several(record: str) -> dict[str, Any]:
     }
 
 
+def _record_schema(release: LiveRelease) -> dict[str, Any]:
+    """The JSON schema of one record, with the bounds that the model's float32 puts on every number."""
+    schema = release.request_model.model_json_schema()
+    for field in schema["properties"].values():
+        for kind in field.get("anyOf", [field]):
+            if kind.get("type") in ("number", "integer"):
+                if not {"minimum", "exclusiveMinimum"} & kind.keys():
+                    kind["exclusiveMinimum"] = -_BEYOND
+                if not {"maximum", "exclusiveMaximum"} & kind.keys():
+                    kind["exclusiveMaximum"] = _BEYOND
+    return schema
+
+
 def _columns(release: LiveRelease) -> dict[str, Any]:
-    record = release.request_model.model_json_schema()
+    record = _record_schema(release)
     columns = {
         name: {"type": "array", "items": field, "minItems": 1, "maxItems": MAX_INSTANCES}
         for name, field in record["properties"].items()
@@ -154,11 +175,12 @@ def _responses(release: LiveRelease, example: dict[str, Any]) -> dict[str, Any]:
     answered = {"schema": {"anyOf": [_ref("Prediction"), _ref("Predictions")]}}
     with suppress(ProblemError):
         answered["example"] = from_json(answer(release, to_json(example)))
-    refused = {"schema": _ref("Problem")}
+    problems = problems_of(*POSTED)
     try:
         answer(release, b"{}")
     except ProblemError as error:
-        refused["example"] = error.problem.model_dump(mode="json", exclude_none=True)
+        example = error.problem.model_dump(mode="json", exclude_none=True)
+        problems["422"]["content"] = {MEDIA_TYPE: {"schema": _ref("Problem"), "example": example}}
     header = {"description": "Digest of the release that made the answer", "schema": {"type": "string"}}
     return {
         "200": {
@@ -166,14 +188,7 @@ def _responses(release: LiveRelease, example: dict[str, Any]) -> dict[str, Any]:
             "headers": {RELEASE_HEADER: header},
             "content": {"application/json": answered},
         },
-        "422": {
-            "description": "A field does not fit the record: the bound is named, the value is not",
-            "content": {MEDIA_TYPE: refused},
-        },
-        "default": {
-            "description": "400 not JSON; 401, 403 no key; 404 no such system; 413 too large; 503 try again",
-            "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
-        },
+        **problems,
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, ConfigDict, Field, create_model
 
 from lifecycle.core.synthetic import synthetic_records
 from lifecycle.serving.live import LiveRelease
-from lifecycle.serving.outcomes import MAX_OUTCOMES
+from lifecycle.serving.openapi_problems import POSTED, problems_of
+from lifecycle.serving.outcomes import MAX_ID, MAX_OUTCOMES
 from lifecycle.serving.problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
@@ -17,16 +18,33 @@ _REF = "#/components/schemas/{model}"
 
 def outcome_schema(release: LiveRelease) -> dict[str, Any]:
     """The JSON schema of one outcome."""
-    label = release.schema.label
+    label, record = release.schema.label, release.schema.record_id
+    text = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
     fields: dict[str, Any] = {
-        "prediction_id": (str | None, Field(None, description="As the answer named it; this or `record_id`")),
-        "record_id": (str | int | None, Field(None, description="As sent with the prediction")),
+        "prediction_id": (
+            text | None,
+            Field(None, description="As the answer named it; this or `record_id`"),
+        ),
+        "record_id": (
+            (int if record.kind == "integer" else text) | None,
+            Field(None, description="As sent with the prediction"),
+        ),
         "value": (label.annotation(), ...),
         "observed_at": (AwareDatetime, Field(description="When it became known, ISO 8601 with an offset")),
     }
     about = f"The truth about `{label.name}`, once it is known."
     model = create_model("Outcome", __config__=ConfigDict(extra="forbid"), __doc__=about, **fields)
-    return model.model_json_schema(ref_template=_REF)
+    schema = model.model_json_schema(ref_template=_REF)
+    schema["oneOf"] = [_names_by("prediction_id", "record_id"), _names_by("record_id", "prediction_id")]
+    return schema
+
+
+def _names_by(field: str, other: str) -> dict[str, Any]:
+    """That an outcome names what it is about by this field, and not by the other."""
+    return {
+        "required": [field],
+        "properties": {field: {"not": {"type": "null"}}, other: {"type": "null"}},
+    }
 
 
 def outcome_operation(name: str, release: LiveRelease) -> dict[str, Any]:
@@ -69,8 +87,8 @@ def outcome_operation(name: str, release: LiveRelease) -> dict[str, Any]:
                 "description": "All are stored",
                 "content": {"application/json": {"schema": accepted, "example": {"accepted": 1}}},
             },
+            **problems_of(*POSTED),
             "422": {"description": "An outcome does not fit; none was stored", "content": problem},
-            "default": {"description": "As for predictions", "content": problem},
         },
     }
 

@@ -8,13 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from lifecycle.serving.doorway import Doorway
 from lifecycle.serving.lane import DRAINING, FastLane
 from lifecycle.serving.process import GRACE_SECONDS, Manner, listen, log_to_stderr, print_address
 
@@ -116,10 +117,12 @@ class Server(uvicorn.Server):
             self.force_exit = self.should_exit = True
         self.end(Ending.DRAIN)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - it has ours
         """Begin to take connections."""
-        await super().startup(sockets)
+        await super().startup([])  # it opens no socket: the doorway has ours
         if self.started:
+            self._doorway = Doorway(self._listener, self._protocol, self.config.ssl)
+            self._doorway.open()
             self._tell_started()
 
     async def on_tick(self, counter: int) -> bool:
@@ -131,32 +134,17 @@ class Server(uvicorn.Server):
             patience = 0.0 if self._asked is Ending.ORPHANED else self._drain_seconds
             self._ends_at = time.monotonic() + patience
             if self._asked is Ending.RETIRE:
-                for server in self.servers:
-                    server.close()
+                self._doorway.close()
         return done or (self._ends_at is not None and time.monotonic() >= self._ends_at)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is there, and end."""
-        if self._asked is not Ending.RETIRE:
-            await self._take_the_last()
+        self._doorway.close()
+        if self._asked is not Ending.RETIRE:  # closing the socket would hang up on whoever waits in its queue
+            self._doorway.take_all()
+            self._listener.close()
+            await asyncio.gather(asyncio.sleep(_LAST_SECONDS), self._doorway.greeted(_LAST_SECONDS))
         await super().shutdown(sockets)
-
-    async def _take_the_last(self) -> None:
-        """Stop listening, but first take whoever waits in the queue: closing it would hang up on them."""
-        loop = asyncio.get_running_loop()
-        taken = []
-        with self._listener.dup() as queue:
-            queue.setblocking(False)
-            for server in self.servers:
-                server.close()
-            self._listener.close()  # the copy is the last: it is closed the moment its queue is empty
-            with suppress(BlockingIOError):
-                while True:
-                    connection, _ = queue.accept()
-                    taken.append(
-                        loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
-                    )
-        await asyncio.gather(asyncio.sleep(_LAST_SECONDS), *taken, return_exceptions=True)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
