@@ -49,6 +49,11 @@ class Work(Protocol):
         """Whether its answer takes microseconds; else it has a time to be answered in."""
         ...
 
+    @property
+    def heavy(self) -> bool:
+        """Whether even a small request is computed in a thread."""
+        ...
+
     def compute(self) -> None:
         """Read and work out the answer: pure, so that it may run in a thread."""
         ...
@@ -149,7 +154,7 @@ class Desk:
         try:
             self._admit(route, request)
             work = route.begin(request)
-            small = len(request.body) <= INLINE_BODY
+            small = len(request.body) <= INLINE_BODY and not work.heavy
             if not (small and work.inline):
                 send = self._timed(route, work, send)
             if small:

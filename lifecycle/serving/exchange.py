@@ -113,6 +113,9 @@ class Format(Protocol):
     name: str
     """As in metrics: ``json``, ``arrow``, ``mlflow``, ``inference-v2``."""
 
+    heavy: bool
+    """Whether even a small body is read in a thread, as by a library that is loaded at first use."""
+
     def read(self, live: LiveRelease, request: Request) -> Asked:
         """Decode and check a request.
 

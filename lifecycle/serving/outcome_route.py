@@ -77,6 +77,11 @@ class Posting:
         """Reading is all there is to it."""
         return True
 
+    @property
+    def heavy(self) -> bool:
+        """A large body is read in a thread, a small one is not."""
+        return False
+
     def compute(self) -> None:
         """Read and check them all."""
         self._entries = read_outcomes(self.live.schema, self.request.body, datetime.now(UTC))

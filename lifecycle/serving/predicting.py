@@ -143,6 +143,11 @@ class Prediction:
         """Whether the model answers in this process."""
         return self.account.live.engine.inline
 
+    @property
+    def heavy(self) -> bool:
+        """As the format says."""
+        return self.format.heavy
+
     def compute(self) -> None:
         """Read the request; run the model if it is in this process."""
         live = self.account.live

@@ -22,6 +22,7 @@ class Errand:
 
     method = "POST"
     inline = True
+    heavy = False
     access = "everybody"
     system = "homes"
 

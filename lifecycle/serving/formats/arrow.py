@@ -24,6 +24,7 @@ class Arrow:
     """Columns in, checked as JSON records are; predictions out, in Arrow if the client accepts it."""
 
     name = "arrow"
+    heavy = True
 
     def __init__(self) -> None:
         self._json = TypedJson()

@@ -27,6 +27,7 @@ class InferenceV2:
     """Tensors in, one per feature or the two packed ones; ``prediction`` and its companions out."""
 
     name = "inference-v2"
+    heavy = False
 
     def read(self, live: LiveRelease, request: Request) -> Asked:
         """Decode tensors and check their values as the typed endpoint does."""

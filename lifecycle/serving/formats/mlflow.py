@@ -38,6 +38,7 @@ class MlflowScoring:
     """``{"dataframe_split": ...}`` and its three sisters, or CSV, in; ``{"predictions": [...]}`` out."""
 
     name = "mlflow"
+    heavy = False
 
     def read(self, live: LiveRelease, request: Request) -> Asked:
         """Decode a body as MLflow does, and check it as the typed endpoint does."""

@@ -29,6 +29,7 @@ class TypedJson:
     """Our own format: checked against the record, and every answer names its release."""
 
     name = "json"
+    heavy = False
 
     def read(self, live: LiveRelease, request: Request) -> Asked:
         """Decode with msgspec; what it refuses is read again by pydantic, which lists every fault."""
