@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE # every command starts many processes: compile their imports once
 
-.PHONY: demo test check bench bench-serving clean lock help
+.PHONY: demo test soak check bench bench-serving clean lock help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(READY) ## Tell the whole story on real house sales
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(READY) ## Show the service reliable at length: kills, overload, floods, a million requests
+	$(BIN)/python -m pytest -q -m soak --timeout 3600 tests/serving/reliability
 
 check: $(READY) ## Format, lint, types, layers and doctests
 	$(BIN)/ruff format --check .

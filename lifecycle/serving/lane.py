@@ -168,7 +168,11 @@ class FastLane(HttpToolsProtocol):
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        if not self._behind:
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, unless requests wait here already, or the client does not read its answers."""
+        if not self._behind and not self.flow.write_paused:
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
@@ -179,7 +183,7 @@ class FastLane(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
-        self.flow.resume_reading()
+        self._read_on()
 
     def shutdown(self) -> None:
         """The server ends: close when the reply that is due is written, or the request that is coming."""
@@ -198,14 +202,22 @@ class FastLane(HttpToolsProtocol):
         if self._begun is not None and now - self._begun > BODY_SECONDS:
             self._hang_up(HTTPStatus.REQUEST_TIMEOUT, f"a whole request must come within {BODY_SECONDS:g} s")
         elif self._begun is None and self._is_idle and now - self._idle_since > self.timeout_keep_alive:
-            self.transport.close()
+            self._close()
         else:
             self.loop.call_later(LOOK_SECONDS, self._look)
 
     def _hang_up(self, status: HTTPStatus, why: str) -> None:
-        reply = ProblemError(status, why).reply()
-        self.transport.write(encode(reply, self.server_state.default_headers, closing=True))
-        self.transport.close()
+        if not self.flow.write_paused:
+            reply = ProblemError(status, why).reply()
+            self.transport.write(encode(reply, self.server_state.default_headers, closing=True))
+        self._close()
+
+    def _close(self) -> None:
+        """Close, but not politely where the client reads nothing: that would wait for it for ever."""
+        if self.flow.write_paused:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     @property
     def _is_idle(self) -> bool:
