@@ -16,7 +16,7 @@ from tests.serving.conftest import LANES, Service, eventually, promote
 FOLDER = Path(__file__).with_name("schemathesis")
 
 
-def examine(address: str, examples: int, seed: int) -> str:
+def examine(address: str, folder: Path, examples: int, seed: int) -> str:
     """Let Schemathesis ask; what it says.
 
     It fails on a status, type, header or body that is not described, on a 5xx, on wrong data that is accepted
@@ -34,7 +34,7 @@ def examine(address: str, examples: int, seed: int) -> str:
     ]
     environment = {"SCHEMATHESIS_HOOKS": "only_what_can_be_described", "PYTHONPATH": str(FOLDER)}
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=FOLDER, check=False
+        command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=folder, check=False
     )
     assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines()) + done.stderr
     return done.stdout
@@ -50,12 +50,12 @@ def service(ledger, store, releases, tmp_path, request):
 
 
 @pytest.mark.slow
-def test_the_description_holds_on_both_lanes(service):
-    said = examine(str(service.base_url).rstrip("/"), examples=4, seed=1)
+def test_the_description_holds_on_both_lanes(service, tmp_path):
+    said = examine(str(service.base_url).rstrip("/"), tmp_path, examples=4, seed=1)
     assert "Operations:       6 selected / 6 total" in said
 
 
 @pytest.mark.soak
-def test_the_description_holds_for_thousands_of_requests(service, report: Callable[[str], None]):
-    said = examine(str(service.base_url).rstrip("/"), examples=1000, seed=2)
+def test_the_description_holds_for_thousands_of_requests(service, tmp_path, report: Callable[[str], None]):
+    said = examine(str(service.base_url).rstrip("/"), tmp_path, examples=1000, seed=2)
     report(said[said.index("Test cases:") :].splitlines()[1].strip())
