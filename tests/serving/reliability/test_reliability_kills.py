@@ -121,7 +121,7 @@ def survive(project: Project, kills: int) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("durability", ["process", "power"])
 def test_what_was_acknowledged_is_in_the_log_once_however_often_workers_are_killed(tmp_path, durability):
-    survive(Project(tmp_path, durability=durability), kills=4)
+    survive(Project(tmp_path, durability=durability), kills=3)
 
 
 @pytest.mark.soak
