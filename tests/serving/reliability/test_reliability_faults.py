@@ -86,9 +86,8 @@ def answered(service: Running) -> str:
     return str(json.loads(content)["prediction_id"])
 
 
-@pytest.mark.parametrize("durability", ["process", "power"])
-def test_a_full_disk_refuses_until_there_is_room_and_nothing_answered_is_lost(tmp_path, durability):
-    project = Project(tmp_path, durability=durability)
+def test_a_full_disk_refuses_until_there_is_room_and_nothing_answered_is_lost(tmp_path):
+    project = Project(tmp_path)
     with small_disk(project.settings.log, "1m"), serving(project) as service:
         told = [answered(service)]
         with full(project.settings.log):
@@ -129,12 +128,11 @@ def test_a_full_disk_is_counted_where_the_system_answers_all_the_same(tmp_path):
         assert project.unlogged() == unlogged, "the log says how much is not in it"
 
 
-@pytest.mark.parametrize(("policy", "status"), [("refuse", 503), ("serve-unlogged", 200)])
-def test_a_log_folder_that_is_read_only_is_told_and_used_once_it_is_mended(tmp_path, policy, status):
-    project = Project(tmp_path, on_log_failure=policy)
+def test_a_log_folder_that_is_read_only_is_told_and_used_once_it_is_mended(tmp_path):
+    project = Project(tmp_path)
     with small_disk(project.settings.log, "4m"), serving(project) as service:
         mount("-o", "remount,ro", str(project.settings.log))
-        assert service.predict() == status
+        assert service.predict() == 503
         assert alarmed(service)
         assert "Read-only file system" in str(logging(service)["fault"])
         mount("-o", "remount,rw", str(project.settings.log))

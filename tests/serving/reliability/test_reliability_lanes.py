@@ -108,13 +108,12 @@ def bodies(draw: st.DrawFn, content: Any) -> bytes:
             holder = holder[step]
         match draw(st.sampled_from(["replace", "remove", "add", "rename"])):
             case "replace":
-                holder[last] = draw(st.sampled_from(STRANGE))
+                holder[last] = copy.deepcopy(draw(st.sampled_from(STRANGE)))
             case "remove":
                 del holder[last]
             case "add" if isinstance(holder, dict):
-                holder[draw(st.sampled_from(["extra", "", "areas", "price", "é"]))] = draw(
-                    st.sampled_from(STRANGE)
-                )
+                name = draw(st.sampled_from(["extra", "", "areas", "price", "é"]))
+                holder[name] = copy.deepcopy(draw(st.sampled_from(STRANGE)))
             case "rename" if isinstance(holder, dict):
                 holder[str(last).upper()] = holder.pop(last)
             case _:
