@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from tests.serving.conftest import promote
 
 
 @pytest.fixture(params=["usual", "too deep for a socket"])
-def state(request, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path / (".lifecycle" if request.param == "usual" else "deep" * 30)
+def state(request, monkeypatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder) / (".lifecycle" if request.param == "usual" else "deep" * 30)
 
 
 def test_every_server_is_told_and_nothing_is_left_when_they_end(state):

@@ -21,6 +21,7 @@ from lifecycle.core.errors import UnavailableError
 from lifecycle.core.settings import Settings
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving import workers as workers_module
+from lifecycle.serving.notice import notice_folder
 from lifecycle.serving.process import Manner
 from lifecycle.serving.workers import Workers
 from lifecycle.wiring import open_ledger
@@ -198,7 +199,7 @@ def test_at_sigterm_all_workers_answer_on_and_then_end(service, settings):
     assert load.faults == []
     assert service.process.wait(20) == 0
     assert psutil.wait_procs(family, timeout=10)[1] == []
-    left = {path.name.partition("-")[0] for path in (settings.state / "notices").iterdir()}
+    left = {path.name.partition("-")[0] for path in notice_folder(settings.state).iterdir()}
     assert not left & {str(process.pid) for process in family}
 
 
