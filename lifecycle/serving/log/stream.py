@@ -70,7 +70,7 @@ class Stream:
                 written within 50 ms, or by ``close``.
 
         Returns:
-            A ticket for ``power``, otherwise None.
+            None: it is as durable as promised. A ticket (``power``): once it is settled.
 
         Raises:
             UnloggedError: The disk refuses, or did within the last second; the entry is not in the log.
@@ -109,7 +109,7 @@ class Stream:
                 self._refused += entries
                 raise
             self._entries += entries
-            ticket = self._committer().ticket(segment) if durability == "power" else None
+            ticket = self._committer().commit(segment) if durability == "power" else None
             if segment.size >= self._limits.segment_bytes:
                 self._rotate()
             return ticket
@@ -166,7 +166,9 @@ class Stream:
 
     def _committer(self) -> GroupCommit:
         if self._commit is None:
-            self._commit = GroupCommit(self._lock, self._deliver, self._unsynced)
+            self._commit = GroupCommit(
+                self._lock, self._deliver, self._unsynced, self._limits.quick_sync_seconds
+            )
         return self._commit
 
     def _unsynced(self, segment: OpenSegment, error: OSError) -> None:

@@ -28,6 +28,7 @@ class Limits:
         buffer_bytes: ``relaxed``: a buffer of this size is written at once.
         retry_seconds: Least time between two attempts to write when the disk refuses.
         count_seconds: How often counts of what is not logged are written.
+        quick_sync_seconds: ``power``: a sync that usually takes less is waited for where it is asked for.
         count_requests: How many such requests are counted before they are written at once.
     """
 
@@ -38,6 +39,7 @@ class Limits:
     retry_seconds: float = 1.0
     count_seconds: float = 1.0
     count_requests: int = 1000
+    quick_sync_seconds: float = 0.001
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 from lifecycle.serving.log.entries import Entry, OutcomeEntry, PredictionEntry
 from lifecycle.serving.log.recovery import closed_segments
 from lifecycle.serving.log.segment import read_segment
+from lifecycle.serving.log.terms import Limits
 from lifecycle.serving.log.writer import PREDICTIONS, PredictionLog
 
 RELEASE = "a" * 64
@@ -57,6 +58,7 @@ def open_log(tmp_path) -> Iterator[Callable[..., PredictionLog]]:
     logs: list[PredictionLog] = []
 
     def make(root: Path = tmp_path, **options: Any) -> PredictionLog:
+        options.setdefault("limits", Limits(quick_sync_seconds=0))  # syncs in the thread
         logs.append(PredictionLog(root, **options))
         return logs[-1]
 

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from lifecycle.core.errors import ConfigError
-from lifecycle.serving.log import stream
+from lifecycle.serving.log import commit, stream
 from lifecycle.serving.log.commit import settled
 from lifecycle.serving.log.entries import OutcomeEntry, PredictionEntry, SchemaEntry, UnloggedEntry
 from lifecycle.serving.log.recovery import recover
@@ -47,7 +47,7 @@ def writer(root, first: int, count: int) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize("durability", ["process", "relaxed", "power"])
 def test_every_prediction_stands_in_the_log_with_its_schema_ahead(open_log, tmp_path, durability):
-    log = open_log(limits=Limits(segment_bytes=1000, buffer_bytes=1000))
+    log = open_log(limits=Limits(segment_bytes=1000, buffer_bytes=1000, quick_sync_seconds=0))
     append = log.predictions("homes", RELEASE, SCHEMA, durability).append
     tickets = [append(prediction(number)) for number in range(40)]
     log.close()
@@ -58,6 +58,28 @@ def test_every_prediction_stands_in_the_log_with_its_schema_ahead(open_log, tmp_
         assert first == SchemaEntry(RELEASE, SCHEMA)
         assert all(isinstance(entry, PredictionEntry) for entry in others)
     assert {ticket and ticket.ok for ticket in tickets} == {durability == "power" or None}
+
+
+def test_on_a_quick_disk_an_entry_would_survive_a_power_cut_when_it_is_written(open_log, monkeypatch):
+    synced: list[int] = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: (fdatasync(file), synced.append(file))[0])
+    append = (
+        open_log(limits=Limits(quick_sync_seconds=60)).predictions("homes", RELEASE, SCHEMA, "power").append
+    )
+    assert [append(prediction(number)) for number in range(3)] == [None] * 3
+    assert len(synced) == 3
+
+
+def test_a_disk_that_is_slow_is_waited_for_in_the_thread_until_it_is_quick_again(open_log, monkeypatch):
+    clock = iter(range(10**6))
+    log = open_log(limits=Limits(quick_sync_seconds=0.5))
+    append = log.predictions("homes", RELEASE, SCHEMA, "power").append
+    append(prediction(0))
+    monkeypatch.setattr(commit.time, "monotonic", lambda: float(next(clock)) * 8)  # each sync takes 8 s
+    assert append(prediction(1)) is None, "nothing is known of the disk yet"
+    ticket = append(prediction(2))
+    assert ticket.wait()
 
 
 def test_each_release_tells_its_schema_once_a_segment(open_log, tmp_path):
@@ -230,7 +252,7 @@ def test_callbacks_run_on_the_loop_and_one_that_fails_disturbs_no_other(open_log
 def test_a_failed_sync_acknowledges_nothing_and_the_segment_is_left(open_log, monkeypatch, tmp_path):
     disk = Disk(monkeypatch)
     disk.error = OSError(5, "Input/output error")
-    log = open_log(limits=Limits(retry_seconds=60))
+    log = open_log(limits=Limits(retry_seconds=60, quick_sync_seconds=0))
     appender = log.predictions("homes", RELEASE, SCHEMA, "power")
     first = appender.append(prediction(1))
     assert disk.started.acquire(timeout=10)
