@@ -76,7 +76,7 @@ def overload(service: Running, seconds: float) -> tuple[LoadPoint, float]:
 @pytest.mark.slow
 def test_everybody_is_answered_at_three_times_the_load_and_right_afterwards_all_is_well(tmp_path):
     with serving(Project(tmp_path), command=SLOW) as service:
-        overload(service, 3)
+        overload(service, 2)
 
 
 @pytest.mark.soak
