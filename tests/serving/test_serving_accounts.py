@@ -215,5 +215,6 @@ def test_outcomes_on_a_full_disk_are_refused_whatever_the_system_says_of_predict
         refused = client.post("/v1/homes/outcomes", json=OUTCOME)
         assert refused.status_code == 503
         assert "none of them was" in refused.json()["detail"]
+        assert not client.get("/readyz").json()["systems"]["homes"]["logging"]["ok"]
         full_disk.clear()
         eventually(lambda: client.post("/v1/homes/outcomes", json=OUTCOME).status_code == 200)

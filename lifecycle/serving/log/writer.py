@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,13 @@ class PredictionLog:
         return [stream.state() for stream in list(self._streams.values())]
 
     def prediction_states(self) -> dict[str, LogState]:
-        """How the log of each system's predictions fares."""
-        streams = list(self._streams.items())
-        return {system: stream.state() for (system, kind), stream in streams if kind == PREDICTIONS}
+        """How the log of each system's predictions fares; a fault of its outcomes' is told as its own."""
+        states = {key: stream.state() for key, stream in list(self._streams.items())}
+        found = {system: state for (system, kind), state in states.items() if kind == PREDICTIONS}
+        for (system, _), state in states.items():
+            if state.fault and not found.setdefault(system, state).fault:
+                found[system] = replace(found[system], fault=state.fault)
+        return found
 
     def close(self) -> None:
         """Write all that waits, settle every ticket and close the segments. Further entries are refused."""
