@@ -48,7 +48,8 @@ def test_the_release_lies_in_the_store_once_and_still_verifies(published):
 
 def test_a_version_holds_no_pickle_no_code_and_no_guessed_requirements(published):
     folder = published.folder.parent
-    present = {path.name for path in folder.iterdir()}
+    # MLflow leaves a note of its own where a version was loaded before.
+    present = {path.name for path in folder.iterdir()} - {"registered_model_meta"}
 
     assert present == {
         "MLmodel",

@@ -128,27 +128,28 @@ def test_promotions_under_load_fail_nothing_and_are_seen_in_order(server, ledger
     base = server.predict()["prediction"]
     done: list[bool] = []
 
-    def ask(_: int) -> list[tuple[int, float]]:
-        seen = []
+    def ask(seen: list[tuple[int, float]]) -> None:
         with Connection(server.address) as connection:
             request = connection.prepare("POST", "/v1/homes/predict", json.dumps(HOME).encode())
             while not done:
                 status, body = connection.send(request)
                 assert status == 200
                 seen.append((numbers[json.loads(body)["release"]], json.loads(body)["prediction"]))
-        return seen
 
+    answers: list[list[tuple[int, float]]] = [[], []]
     with ThreadPoolExecutor(2) as pool:
-        asking = [pool.submit(ask, i) for i in range(2)]
+        asking = [pool.submit(ask, seen) for seen in answers]
         try:
             for number in (1, 2, 3):
                 release = releases.write(base - ANSWER + number)
                 numbers[release.digest] = number
                 promote(ledger, release, version=str(number))
-                eventually(lambda wanted=release.digest: server.predict()["release"] == wanted)
+                eventually(lambda number=number: all(seen and seen[-1][0] == number for seen in answers))
         finally:
             done.append(True)
-        for seen in [future.result() for future in asking]:
+        for future in asking:
+            future.result()
+        for seen in answers:
             order = [number for number, _ in seen]
             assert order == sorted(order)
             assert set(order) == {0, 1, 2, 3}
