@@ -131,9 +131,8 @@ class Story:
         history = open_ledger(self.settings).history(NAME)
         release = next(row.release for row in history if row.release.digest == digest)
         records = [{**sale.request, "sold_on": sale.sold_on} for sale in sales]
-        return open_engine(open_store(self.settings).fetch(release)).predict(
-            encode_records(self._schema, records)
-        )
+        folder = open_store(self.settings).fetch(release)
+        return open_engine(folder, self.project).predict(encode_records(self._schema, records))
 
     def _released(self, after: str | None) -> str:
         """The release the endpoint serves, once it is another than before."""
