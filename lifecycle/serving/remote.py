@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 from fsspec.registry import known_implementations
@@ -29,7 +29,8 @@ class RemoteFolder:
         self._shown = without_secrets(uri)
         protocol = uri.partition("://")[0]
         try:
-            self._files, self._path = fsspec.core.url_to_fs(uri)
+            # A file's URI writes a space as %20, which fsspec takes as it stands.
+            self._files, self._path = fsspec.core.url_to_fs(unquote(uri) if protocol == "file" else uri)
         except ImportError:
             raise ConfigError(
                 f"reading {self._shown} needs a driver that is not installed",

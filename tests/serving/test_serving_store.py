@@ -18,7 +18,7 @@ from lifecycle.core.errors import ConfigError, IntegrityError, StorageError, Una
 from lifecycle.core.release import verify_release
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving.store import VerifiedReleaseStore
-from tests.serving.conftest import eventually
+from tests.serving.conftest import Releases, eventually
 
 
 def folder_of(release) -> Path:
@@ -245,3 +245,9 @@ def test_what_a_killed_fetch_left_is_swept_and_what_a_living_one_holds_is_not(tm
     shutil.rmtree(tmp_path / "cache" / other.digest)
     store.fetch(other)
     assert kept(tmp_path) == [other.digest]
+
+
+def test_a_release_is_fetched_from_a_folder_with_a_space_in_its_name(tmp_path, signer):
+    release = Releases(tmp_path / "my registry", signer).write()
+    assert "%20" in release.uri
+    assert (VerifiedReleaseStore(tmp_path / "cache", signer).fetch(release) / "model.onnx").is_file()
