@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -68,9 +69,13 @@ class _Worker:
     beats: tuple[int, int] = (0, 0)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is still there."""
+        """Send it a signal, if it is still there.
+
+        Not through ``process``, which would look for its end first and take its exit code from asyncio.
+        """
         with suppress(ProcessLookupError):
-            self.process.send_signal(number)
+            if self.process.returncode is None:
+                os.kill(self.process.pid, number)
 
 
 class Workers:

@@ -89,11 +89,11 @@ def load(service: Running) -> Iterator[list[Client]]:
 
 def kill_one(service: Running, chance: random.Random, clients: list[Client]) -> None:
     """Kill a worker amid its work; wait until another is in its place and both answer."""
-    before = set(service.workers())
     asked = sum(len(client.predictions) for client in clients)
     eventually(lambda: sum(len(client.predictions) for client in clients) > asked + chance.randrange(200), 30)
-    os.kill(chance.choice(sorted(before)), signal.SIGKILL)
-    eventually(lambda: len(service.workers()) == 2 and set(service.workers()) != before, 30)
+    before = service.workers()
+    os.kill(chance.choice(before), signal.SIGKILL)
+    eventually(lambda: len(service.workers()) == 2 and service.workers() != before, 30)
 
 
 def survive(project: Project, kills: int) -> tuple[int, int]:
@@ -104,6 +104,7 @@ def survive(project: Project, kills: int) -> tuple[int, int]:
             for _ in range(kills):
                 kill_one(service, chance, clients)
         service.stop()
+    assert project.stderr.count(" ended with ") == kills, project.stderr
     assert sum(client.hung_up for client in clients) > 0, "no kill met a client"
     assert {status for client in clients for status in client.statuses} == {200}
     told = [key for client in clients for key in client.predictions]
