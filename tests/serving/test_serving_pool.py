@@ -164,7 +164,7 @@ def test_killed_again_and_again_under_load_every_answer_is_right(pair, tmp_path)
     with ThreadPoolExecutor(8) as threads:
         asking = threads.map(asked, range(2000))
         for _ in range(3):
-            for ready in tmp_path.glob("ready-*"):
+            for ready in list(tmp_path.glob("ready-*")):
                 ready.unlink()
                 os.kill(int(ready.name.removeprefix("ready-")), signal.SIGKILL)
             met = set(waiting)
