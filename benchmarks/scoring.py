@@ -59,7 +59,7 @@ def ours(source: Path, target: Path, model: Path, threads: int) -> dict[str, Any
         work = scorer.work
         work.begin(job.plan, restart=False)
         records, seen, done = [], [], 0
-        for record in answer_all(job, work, load_engine(job.release), threads):
+        for record in answer_all(job, work, load_engine(job.release, bulk=True), threads):
             records.append(record)
             done += record.counts.read
             seen.append((done, psutil.Process().memory_info().rss / 1e6))
@@ -96,7 +96,7 @@ def engine(source: Path, _target: Path, model: Path, _threads: int) -> dict[str,
     frame = pl.read_parquet(source, n_rows=ANSWERED_ROWS)
     columns = {field.name: as_column(field, frame[field.name]) for field in SYSTEM.schema.features}
     tensors = encode(SYSTEM.schema, columns, frame.height)
-    loaded = load_engine(model)
+    loaded = load_engine(model, bulk=True)
     start = time.perf_counter()
     for first in range(0, frame.height, CHUNK_ROWS):
         loaded.predict(tensors.take(slice(first, first + CHUNK_ROWS)))

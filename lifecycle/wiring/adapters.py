@@ -54,22 +54,23 @@ def open_workspace(settings: Settings, system: str) -> GitDvcWorkspace:
     return GitDvcWorkspace(settings, system)
 
 
-def open_engine(folder: Path, root: Path, workers: int | None = 1) -> Engine:
+def open_engine(folder: Path, root: Path, workers: int | None = 1, *, bulk: bool = False) -> Engine:
     """The model of a folder: a release, or what training left.
 
     Args:
         folder: Holds the model and ``schema.json``.
         root: The project whose code a scikit-learn estimator may need.
         workers: Processes that run such an estimator; one a core, if None.
+        bulk: Whether it is asked many rows at a time.
     """
     from lifecycle.serving.engine import load_engine
 
-    return load_engine(folder, estimator=estimator_command(root), workers=workers)
+    return load_engine(folder, estimator=estimator_command(root), workers=workers, bulk=bulk)
 
 
-def engine_loader(root: Path, workers: int | None = 1) -> Callable[[Path], Engine]:
+def engine_loader(root: Path, workers: int | None = 1, *, bulk: bool = False) -> Callable[[Path], Engine]:
     """`open_engine` for the code of one project."""
-    return lambda folder: open_engine(folder, root, workers)
+    return lambda folder: open_engine(folder, root, workers, bulk=bulk)
 
 
 def estimator_command(root: Path) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def open_scorer(
         ledger=open_ledger(settings),
         store=open_store(settings),
         signer=open_signer(settings),
-        load_engine=engine_loader(settings.project, request.threads),
+        load_engine=engine_loader(settings.project, request.threads, bulk=True),
     )
 
 

@@ -13,6 +13,7 @@ from lifecycle.core.params import load_params
 from lifecycle.core.release import MODEL
 from lifecycle.core.rows import Rows, encode
 from lifecycle.serving.engine import load_engine
+from lifecycle.serving.engine.bulk import LEAST_ROWS
 from lifecycle.training.fit import train_model
 from systems.house_prices import SYSTEM
 
@@ -50,6 +51,9 @@ def test_trained_on_real_sales_it_knows_next_months_market(sales, tmp_path):
     parity = train_model(SYSTEM, PARAMS, rows_of(train), tmp_path, load_engine).parity
 
     assert parity.worst_relative < 1e-5
+    many = test.tensors.take(np.arange(LEAST_ROWS) % len(test.tensors))
+    in_bulk, plain = (load_engine(tmp_path, bulk=bulk).predict(many) for bulk in (True, False))
+    assert in_bulk.tobytes() == plain.tobytes()
     ratio = load_engine(tmp_path).predict(test.tensors) / test.label
     assert np.median(np.abs(ratio - 1)) < 0.15
     assert 0.93 < np.median(ratio) < 1.07

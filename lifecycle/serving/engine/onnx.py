@@ -53,11 +53,9 @@ class OnnxEngine:
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
-        self.inputs = frozenset(node.name for node in session.get_inputs())
+        self.inputs = inputs_of(session)
         facts = session.get_modelmeta().custom_metadata_map
         self._least = 1 if facts.get(ROW_BY_ROW) == "yes" else MIN_ROWS
-        self._takes_numbers = "numbers" in self.inputs
-        self._takes_categories = "categories" in self.inputs
 
     def predict(self, tensors: Tensors) -> NDArray[np.float64]:
         """One answer per row.
@@ -76,12 +74,7 @@ class OnnxEngine:
             return np.empty(0, dtype=np.float64)
         if rows < self._least:
             tensors = tensors.take(_FIRST_ROWS)
-        feed: dict[str, NDArray[Any]] = {}
-        if self._takes_numbers:
-            feed["numbers"] = tensors.numbers
-        if self._takes_categories:
-            feed["categories"] = tensors.categories
-        answers = self._session.run(_OUTPUTS, feed)[0]
+        answers = self._session.run(_OUTPUTS, feed(self.inputs, tensors))[0]
         if answers.size != len(tensors):
             raise IntegrityError(
                 f"the model gave answers of shape {answers.shape} for {len(tensors)} rows", hint=_HINT
@@ -110,23 +103,48 @@ def load_onnx(folder: Path) -> OnnxEngine:
         IntegrityError: The model does not load, or does not take the inputs of the schema.
     """
     schema = _schema(folder)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # one row needs 10 µs: a second thread costs more than it gives
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # an arena keeps the memory of the largest batch ever seen
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3  # errors
     try:
-        session = onnxruntime.InferenceSession(
-            str(folder / MODEL), sess_options=options, providers=["CPUExecutionProvider"]
-        )
-        engine = OnnxEngine(session)
+        engine = OnnxEngine(open_session(folder / MODEL))
         _warm_up(engine, schema)
     except _FAULTS as error:
         raise IntegrityError(
             f"{MODEL} of {folder.name[:12]} does not load: {type(error).__name__}", hint=_HINT
         ) from error
     return engine
+
+
+def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """Load a graph, to run on one thread.
+
+    Args:
+        model: Its file, or what such a file holds.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one row needs 10 µs: a second thread costs more than it gives
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # an arena keeps the memory of the largest batch ever seen
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model),
+        sess_options=options,
+        providers=["CPUExecutionProvider"],
+    )
+
+
+def inputs_of(session: onnxruntime.InferenceSession) -> frozenset[str]:
+    """The names of a graph's inputs."""
+    return frozenset(node.name for node in session.get_inputs())
+
+
+def feed(inputs: frozenset[str], tensors: Tensors) -> dict[str, NDArray[Any]]:
+    """Those of the packed inputs that a graph takes."""
+    given: dict[str, NDArray[Any]] = {}
+    if "numbers" in inputs:
+        given["numbers"] = tensors.numbers
+    if "categories" in inputs:
+        given["categories"] = tensors.categories
+    return given
 
 
 def _schema(folder: Path) -> RecordSchema:
