@@ -97,5 +97,3 @@ def load_bulk(folder: Path) -> BulkEngine | OnnxEngine:
     plain = load_onnx(folder)
     cut = cut_at_trees(folder / MODEL)
     return BulkEngine(plain, cut) if cut else plain
-
-

@@ -31,7 +31,7 @@ class Recovered:
     Attributes:
         path: Where it is now; None if there was nothing in it and it was removed.
         entries: Whole entries in it.
-        cut: Bytes of the torn tail, now gone.
+        cut: Bytes behind them, now gone: a torn entry, or room for entries that were not written.
         damage: Places amid it where entries are lost.
         outcome: ``closed``; ``empty``: it was removed; ``unreadable``: its header is damaged, and it is
             kept for people to look at under the ending ``.damaged``.
@@ -135,7 +135,7 @@ def _close(path: Path, descriptor: int) -> Recovered:
     closed = path.with_suffix(CLOSED)
     path.rename(closed)
     logger.warning(
-        "%s: its writer died; %d entries are whole, a torn tail of %d bytes was cut",
+        "%s: its writer died; %d entries are whole, the %d bytes behind them were cut",
         closed,
         reader.entries,
         reader.torn,

@@ -102,6 +102,8 @@ class Stream:
                     if head is not None and head.release not in segment.releases:
                         self._write(segment, frame(head.payload, self._seed))
                         segment.releases.add(head.release)
+                    if durability == "power":
+                        segment.make_room(len(data))
                     self._write(segment, data)
                     if self._fault is not None:
                         self._resume()

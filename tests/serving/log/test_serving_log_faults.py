@@ -116,7 +116,7 @@ def test_a_tail_that_cannot_be_cut_is_left_to_recovery(open_log, tmp_path, file_
         accepted = written_until_refused(log.predictions("homes", RELEASE, SCHEMA, "process"))
     log.close()
     recover(tmp_path / "homes" / PREDICTIONS)  # unless the log's own thread has, at its start
-    assert re.search("a torn tail of [1-9][0-9]* bytes was cut", caplog.text)
+    assert re.search("the [1-9][0-9]* bytes behind them were cut", caplog.text)
     assert ids(tmp_path) == accepted
 
 

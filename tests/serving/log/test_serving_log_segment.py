@@ -182,7 +182,7 @@ def test_only_segments_whose_writer_is_dead_are_closed(tmp_path, caplog):
         assert adoptable(tmp_path) == [dead]
         [done] = recover(tmp_path)
         assert (done.path, done.entries, done.cut) == (tmp_path / "b.seg", 3, 4)
-        assert "a torn tail of 4 bytes was cut" in caplog.text
+        assert "the 4 bytes behind them were cut" in caplog.text
         assert recover(tmp_path) == []
         assert closed_segments(tmp_path) == [tmp_path / "b.seg"]
     assert adoptable(tmp_path) == [alive]

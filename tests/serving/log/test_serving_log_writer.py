@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from functools import partial
+from uuid import UUID
 
 import pytest
 
@@ -16,9 +17,10 @@ from lifecycle.core.errors import ConfigError
 from lifecycle.serving.log import commit, stream
 from lifecycle.serving.log.commit import settled
 from lifecycle.serving.log.entries import OutcomeEntry, PredictionEntry, SchemaEntry, UnloggedEntry
+from lifecycle.serving.log.open_segment import AHEAD, OpenSegment
 from lifecycle.serving.log.recovery import recover
 from lifecycle.serving.log.sampling import sampled
-from lifecycle.serving.log.segment import read_segment
+from lifecycle.serving.log.segment import Header, frame, read_segment
 from lifecycle.serving.log.terms import Limits, UnloggedError
 from lifecycle.serving.log.writer import OUTCOMES, PREDICTIONS
 from tests.serving.conftest import eventually
@@ -58,6 +60,37 @@ def test_every_prediction_stands_in_the_log_with_its_schema_ahead(open_log, tmp_
         assert first == SchemaEntry(RELEASE, SCHEMA)
         assert all(isinstance(entry, PredictionEntry) for entry in others)
     assert {ticket and ticket.ok for ticket in tickets} == {durability == "power" or None}
+
+
+def test_power_writes_into_room_that_was_made_and_leaves_none_of_it(open_log, tmp_path):
+    log = open_log()
+    append = log.predictions("homes", RELEASE, SCHEMA, "power").append
+    append(prediction(0))
+    [path] = (tmp_path / "homes" / PREDICTIONS).glob("*.open")
+    made = path.stat().st_size
+    assert made >= AHEAD
+    for number in range(1, 20):
+        append(prediction(number))
+    assert path.stat().st_size == made, "a file that does not grow is synced without the journal"
+    append(prediction(20, bytes(2 * AHEAD)))
+    assert [entry.id for entry in read_segment(path) if isinstance(entry, PredictionEntry)] == [
+        str(number) for number in range(21)
+    ], "an open segment is read without its room"
+    log.close()
+    assert ids(tmp_path) == [str(number) for number in range(21)]
+
+
+def test_room_that_a_dead_process_left_is_cut_off(open_log, tmp_path):
+    folder = tmp_path / "homes" / PREDICTIONS
+    folder.mkdir(parents=True)
+    segment = OpenSegment(
+        folder / "20240101T000000Z-dead-000001.open", header := Header("homes", UUID(int=1))
+    )
+    segment.make_room(100)
+    segment.write(frame(prediction(0), header.seed))
+    segment.abandon()
+    assert [found.entries for found in recover(folder)] == [1]
+    assert ids(tmp_path) == ["0"]
 
 
 def test_on_a_quick_disk_an_entry_would_survive_a_power_cut_when_it_is_written(open_log, monkeypatch):
