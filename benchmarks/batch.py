@@ -40,7 +40,6 @@ def measure(bench: Bench) -> Figure:
     many = _resampled(folder / "sales" / "data", folder / "many.parquet", rows)
     some = _resampled(folder / "sales" / "data", folder / "some.parquet", few)
     ours = _run(bench, "ours", many, folder)
-    two = _run(bench, "ours", some, folder, threads=2)
     user = _run(bench, "sklearn", some, folder)
     engine, estimator = (_run(bench, way, some, folder) for way in ("engine", "estimator"))
     return Figure(
@@ -57,13 +56,12 @@ def measure(bench: Bench) -> Figure:
         ),
         lines=(
             _rate(
-                "end to end, one engine thread",
+                "end to end",
                 ours,
                 Bound("at least", 5 * _speed(user)),
                 "scikit-learn",
                 user,
             ),
-            _rate("end to end, two engine threads", two, None, "scikit-learn", user),
             _rate("the engine alone", engine, None, "the estimator alone", estimator),
             Measured(
                 "memory at the end, beside that at a tenth",
@@ -73,8 +71,8 @@ def measure(bench: Bench) -> Figure:
             ),
         ),
         notes=(
-            f"Of the time of one engine thread, the model itself takes {_speed(ours) / _speed(engine):.0%}: "
-            "400 boosted trees a row. Reading, validating, encoding and writing run beside it.",
+            f"The model itself takes {_speed(ours) / _speed(engine):.0%} of the time: 400 boosted trees a "
+            "row. Reading, validating, encoding and writing run beside it.",
         ),
     )
 
@@ -90,14 +88,14 @@ def _rate(
     return Measured(what, Samples((_speed(found),), "rows/s"), bound, beside)
 
 
-def _run(bench: Bench, way: str, source: Path, folder: Path, threads: int = 1) -> dict[str, Any]:
+def _run(bench: Bench, way: str, source: Path, folder: Path) -> dict[str, Any]:
     target = folder / "target"
     words = (*PYTHON, "-m", "benchmarks.scoring", way, str(source), str(target), str(folder / "model"))
-    done = run((*words, str(threads)), ROOT, environment(extra={"PYTHONPATH": str(ROOT)}))
+    done = run(words, ROOT, environment(extra={"PYTHONPATH": str(ROOT)}))
     found: dict[str, Any] = json.loads(done.stdout)
     for made in (target, folder / "target-home"):
         shutil.rmtree(made, ignore_errors=True)
-    bench.say(f"batch: {way}, {threads} engine thread(s): {_speed(found):,.0f} rows/s")
+    bench.say(f"batch: {way}: {_speed(found):,.0f} rows/s")
     return found
 
 

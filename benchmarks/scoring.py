@@ -1,4 +1,4 @@
-"""One batch of house sales, in a process of its own: ``python scoring.py WAY SOURCE TARGET MODEL [THREADS]``.
+"""One batch of house sales, in a process of its own: ``python scoring.py WAY SOURCE TARGET MODEL``.
 
 ``ours`` scores with the whole pipeline: identified, validated, answered, written, checked, published.
 ``sklearn`` does what a user would: pandas reads, the fitted estimator predicts, pandas writes.
@@ -38,20 +38,20 @@ ANSWERED_ROWS = 200_000
 
 def main() -> None:
     """Measure one way."""
-    way, source, target, model, *threads = sys.argv[1:]
-    ways: dict[str, Callable[[Path, Path, Path, int], dict[str, Any]]] = {
+    way, source, target, model = sys.argv[1:]
+    ways: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
         "ours": ours,
         "sklearn": sklearn,
         "engine": engine,
         "estimator": estimator,
     }
-    found = ways[way](Path(source), Path(target), Path(model), int(threads[0]) if threads else 1)
+    found = ways[way](Path(source), Path(target), Path(model))
     print(json.dumps(found))
 
 
-def ours(source: Path, target: Path, model: Path, threads: int) -> dict[str, Any]:
+def ours(source: Path, target: Path, model: Path) -> dict[str, Any]:
     """Rows, seconds, and resident MB at a tenth of the rows and at the end."""
-    scorer = _scorer(source, target, model, threads)
+    scorer = _scorer(source, target, model)
     rows = pq.ParquetFile(source).metadata.num_rows
     start = time.perf_counter()
     with scorer.opened():
@@ -59,7 +59,7 @@ def ours(source: Path, target: Path, model: Path, threads: int) -> dict[str, Any
         work = scorer.work
         work.begin(job.plan, restart=False)
         records, seen, done = [], [], 0
-        for record in answer_all(job, work, load_engine(job.release, bulk=True), threads):
+        for record in answer_all(job, work, load_engine(job.release, bulk=True), threads=1):
             records.append(record)
             done += record.counts.read
             seen.append((done, psutil.Process().memory_info().rss / 1e6))
@@ -71,7 +71,7 @@ def ours(source: Path, target: Path, model: Path, threads: int) -> dict[str, Any
     return {"rows": rows, "seconds": seconds, "tenth_mb": tenth, "end_mb": seen[-1][1]}
 
 
-def sklearn(source: Path, target: Path, model: Path, _threads: int) -> dict[str, Any]:
+def sklearn(source: Path, target: Path, model: Path) -> dict[str, Any]:
     """Rows and seconds; read in chunks of the same size, so that memory is no difference."""
     import pandas as pd
 
@@ -86,7 +86,7 @@ def sklearn(source: Path, target: Path, model: Path, _threads: int) -> dict[str,
     return {"rows": rows, "seconds": time.perf_counter() - start}
 
 
-def engine(source: Path, _target: Path, model: Path, _threads: int) -> dict[str, Any]:
+def engine(source: Path, _target: Path, model: Path) -> dict[str, Any]:
     """Rows and seconds of the engine alone, on encoded rows."""
     import polars as pl
 
@@ -103,7 +103,7 @@ def engine(source: Path, _target: Path, model: Path, _threads: int) -> dict[str,
     return {"rows": frame.height, "seconds": time.perf_counter() - start}
 
 
-def estimator(source: Path, _target: Path, model: Path, _threads: int) -> dict[str, Any]:
+def estimator(source: Path, _target: Path, model: Path) -> dict[str, Any]:
     """Rows and seconds of the estimator alone, on data frames that are ready."""
     fitted = _fitted(model)
     frames, rows = [], 0
@@ -139,7 +139,7 @@ def _features(frame: Any) -> Any:
     return ready[list(types)].astype(types)
 
 
-def _scorer(source: Path, target: Path, model: Path, threads: int) -> Scorer:
+def _scorer(source: Path, target: Path, model: Path) -> Scorer:
     """A job over the source, with a ledger and a signed release of the model beside the target."""
     home = target.with_name(f"{target.name}-home")
     home.mkdir()
@@ -191,7 +191,7 @@ def _scorer(source: Path, target: Path, model: Path, threads: int) -> Scorer:
         name=SYSTEM.name,
         # Old sales again, whose prices are not those of the newest: a benchmark may accept that.
         request=ScoreRequest(
-            inputs=(str(source),), output=str(target), threads=threads, accept="a benchmark"
+            inputs=(str(source),), output=str(target), accept="a benchmark"
         ),
         as_of=NOON,
         past=False,
