@@ -190,9 +190,7 @@ def _scorer(source: Path, target: Path, model: Path) -> Scorer:
     return Scorer(
         name=SYSTEM.name,
         # Old sales again, whose prices are not those of the newest: a benchmark may accept that.
-        request=ScoreRequest(
-            inputs=(str(source),), output=str(target), accept="a benchmark"
-        ),
+        request=ScoreRequest(inputs=(str(source),), output=str(target), accept="a benchmark"),
         as_of=NOON,
         past=False,
         actor="benchmark",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lifecycle.serving.exchange import Asked, Request
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.entries import PredictionEntry, Share
 from lifecycle.serving.log.sampling import sampled
 from lifecycle.serving.log.terms import UnloggedError

@@ -27,7 +27,8 @@ from lifecycle.serving.board import Seat
 from lifecycle.serving.desk import Desk
 from lifecycle.serving.keys import KeyRing
 from lifecycle.serving.lane import DESK, DRAINING
-from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases, LoadEngine
+from lifecycle.serving.live import LiveReleases, LoadEngine
+from lifecycle.serving.live_release import RELEASE_HEADER, LiveRelease
 from lifecycle.serving.log.terms import Limits
 from lifecycle.serving.log.writer import PredictionLog
 from lifecycle.serving.metrics import Metrics, add_metrics

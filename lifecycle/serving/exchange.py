@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lifecycle.core.rows import Tensors
-    from lifecycle.serving.live import LiveRelease
+    from lifecycle.serving.live_release import LiveRelease
     from lifecycle.serving.log.entries import Shape
     from lifecycle.serving.problems import ProblemError
 

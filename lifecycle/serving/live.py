@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from pydantic import BaseModel, TypeAdapter
-
 from lifecycle.core.errors import LifecycleError, StateError, UnavailableError
 from lifecycle.core.ports import Engine, Ledger, ReleaseStore
-from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
 from lifecycle.serving import memory
 from lifecycle.serving.board import Board, Seat, Slot, token_of
-from lifecycle.serving.formats.columns import ColumnReader
-from lifecycle.serving.formats.reader import RecordReader
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.standing import Standing, Swap, same
-
-RELEASE_HEADER = "X-Lifecycle-Release"
-"""The header that names the release by its digest."""
 
 MAX_BACKOFF = 60.0
 """Longest wait before a release that failed is tried again, seconds."""
@@ -33,60 +26,11 @@ MAX_BACKOFF = 60.0
 KEPT_SWAPS = 10
 """Switches that each process remembers."""
 
+_USUAL_INTERVAL = sys.getswitchinterval()
+_LOADING_INTERVAL = _USUAL_INTERVAL / 10
+
 LoadEngine = Callable[[Path], Engine]
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LiveRelease:
-    """All that answering needs, of one release: a request that holds it is not touched by a swap.
-
-    Attributes:
-        deployment: The ledger's row that made it live.
-        manifest: Of the verified release.
-        schema: What a request must look like.
-        engine: The loaded model.
-    """
-
-    deployment: Deployment
-    manifest: Manifest
-    schema: RecordSchema
-    engine: Engine
-
-    @cached_property
-    def request_model(self) -> type[BaseModel]:
-        """The pydantic model of one record."""
-        return self.schema.request_model()
-
-    @cached_property
-    def requests(self) -> TypeAdapter[list[BaseModel]]:
-        """Validates a list of records."""
-        return TypeAdapter(list[self.request_model])  # type: ignore[name-defined]
-
-    @cached_property
-    def reader(self) -> RecordReader:
-        """Decodes JSON records at full speed."""
-        return RecordReader(self.schema)
-
-    @cached_property
-    def header(self) -> tuple[bytes, bytes]:
-        """The header that names the release."""
-        return RELEASE_HEADER.lower().encode(), self.digest.encode()
-
-    @cached_property
-    def budget_s(self) -> float:
-        """Longest wait before a request is turned away, seconds."""
-        return self.manifest.serving.budget_ms / 1000
-
-    @cached_property
-    def columns(self) -> ColumnReader:
-        """Checks requests that come as columns."""
-        return ColumnReader(self.schema, self.requests)
-
-    @property
-    def digest(self) -> str:
-        """What names the release."""
-        return self.deployment.release.digest
 
 
 @dataclass
@@ -279,6 +223,8 @@ class LiveReleases:
     def _load(self, place: _Place, deployments: Sequence[Deployment]) -> None:
         """Load deployments of one system, or tell why not."""
         system, faults = deployments[0].system, 0
+        # The event loop then waits for this thread's Python a tenth as long, each time it wants to go on.
+        sys.setswitchinterval(_LOADING_INTERVAL)
         try:
             for deployment in deployments:
                 try:
@@ -295,6 +241,8 @@ class LiveReleases:
             self._agree()
         finally:
             self._loading.discard(system)
+            if not self._loading:
+                sys.setswitchinterval(_USUAL_INTERVAL)
 
     def _bring(self, place: _Place, deployment: Deployment) -> LiveRelease:
         for held in [*place.held.values()]:

@@ -14,7 +14,8 @@ from pydantic_core import from_json, to_json
 from lifecycle.core.record import FieldSpec
 from lifecycle.core.synthetic import synthetic_records
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import RELEASE_HEADER, LiveRelease, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import RELEASE_HEADER, LiveRelease
 from lifecycle.serving.openapi_outcomes import outcome_operation, outcome_schema
 from lifecycle.serving.openapi_problems import POSTED, describe_refusals, problems_of
 from lifecycle.serving.predicting import answer

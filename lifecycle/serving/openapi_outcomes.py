@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, ConfigDict, Field, create_model
 
 from lifecycle.core.synthetic import synthetic_records
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.openapi_problems import POSTED, problems_of
 from lifecycle.serving.outcomes import MAX_ID, MAX_OUTCOMES
 from lifecycle.serving.problems import MEDIA_TYPE

@@ -12,7 +12,8 @@ from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Send, Work
 from lifecycle.serving.exchange import Reply, Request
 from lifecycle.serving.keys import Access
-from lifecycle.serving.live import LiveRelease, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.entries import OutcomeEntry
 from lifecycle.serving.log.terms import Durability, UnloggedError
 from lifecycle.serving.log.writer import Appender

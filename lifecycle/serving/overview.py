@@ -8,7 +8,8 @@ from lifecycle import __version__
 from lifecycle.core.release import Manifest
 from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Desk
-from lifecycle.serving.live import LiveRelease, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.terms import LogState
 from lifecycle.serving.metrics.facts import Facts, ReleaseFact, SystemFact
 from lifecycle.serving.metrics.service import SHORT

@@ -21,7 +21,8 @@ from lifecycle.serving.desk import Send, Work, as_problem, overloaded, wanted
 from lifecycle.serving.exchange import Answers, Asked, Format, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson
 from lifecycle.serving.keys import Access
-from lifecycle.serving.live import LiveRelease, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.entries import row_ids
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.problems import ProblemError

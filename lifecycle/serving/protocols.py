@@ -8,7 +8,8 @@ from fastapi import FastAPI, Response
 
 from lifecycle.serving.exchange import Reply
 from lifecycle.serving.formats import inference_v2, mlflow
-from lifecycle.serving.live import LiveRelease, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.predicting import no_release
 from lifecycle.serving.problems import ProblemError
 

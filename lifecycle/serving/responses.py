@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lifecycle.core.values import Deployment, Lineage
-from lifecycle.serving.live import RELEASE_HEADER, LiveReleases
+from lifecycle.serving.live import LiveReleases
+from lifecycle.serving.live_release import RELEASE_HEADER
 from lifecycle.serving.log.terms import LogState
 from lifecycle.serving.standing import Standing
 

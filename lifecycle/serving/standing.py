@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lifecycle.core.values import Deployment
 
 if TYPE_CHECKING:
-    from lifecycle.serving.live import LiveRelease
+    from lifecycle.serving.live_release import LiveRelease
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lifecycle.serving.exchange import Answers, Asked, Request
 from lifecycle.serving.formats.arrow import FILE, STREAM, Arrow
 from lifecycle.serving.formats.arrow_messages import MAX_BATCHES
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, eventually, promote
 from tests.serving.test_serving_predict import open_release

@@ -20,7 +20,7 @@ from lifecycle.serving.exchange import Asked, Request
 from lifecycle.serving.formats.arrays import as_list, masked
 from lifecycle.serving.formats.typed import TypedJson, read_patiently
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import MAX_FAULTS, ProblemError
 from tests.serving.conftest import HOME
 from tests.serving.test_serving_predict import open_release

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lifecycle.core.rows import encode
 from lifecycle.serving.exchange import Answers, Asked, Request
 from lifecycle.serving.formats.inference_v2 import InferenceV2, model
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, HOME, HOMES, eventually, promote
 from tests.serving.test_serving_columns import FLATS

@@ -14,7 +14,7 @@ from lifecycle.serving.exchange import Answers, Asked, Reply, Request
 from lifecycle.serving.formats.mlflow import MlflowScoring
 from lifecycle.serving.formats.mlflow_bodies import json_columns
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, HOME, eventually, promote
 from tests.serving.test_serving_predict import open_release

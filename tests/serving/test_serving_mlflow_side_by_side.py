@@ -26,7 +26,7 @@ from lifecycle.registry.packaging import write_model_folder
 from lifecycle.serving.engine import load_engine
 from lifecycle.serving.exchange import Answers, Reply, Request
 from lifecycle.serving.formats.mlflow import PROTOCOL_VERSION, MlflowScoring
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import ANSWER, HOME, Releases, eventually, promote
 from tests.simulators.ledger import LedgerSimulator

@@ -19,7 +19,7 @@ from lifecycle.serving.engine import load_engine
 from lifecycle.serving.formats.reader import Refusals
 from lifecycle.serving.formats.typed import read_patiently
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.predicting import answer
 from lifecycle.serving.problems import MAX_FAULTS, ProblemError
 from lifecycle.serving.responses import Prediction, Predictions

@@ -12,7 +12,7 @@ import numpy as np
 
 from lifecycle.serving.exchange import Answers, Asked, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError
 
 STREAM = b"application/vnd.apache.arrow.stream"

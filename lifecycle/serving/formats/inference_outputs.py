@@ -9,7 +9,7 @@ import numpy as np
 
 from lifecycle.serving.exchange import Answers, Reply
 from lifecycle.serving.formats.inference_message import HEADER_LENGTH, Message, Output, bad
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 
 
 class Wanted(msgspec.Struct):

@@ -17,7 +17,7 @@ from lifecycle.serving.exchange import Answers, Asked, Reply, Request
 from lifecycle.serving.formats.inference_inputs import columns_of
 from lifecycle.serving.formats.inference_message import parse
 from lifecycle.serving.formats.inference_outputs import Wanted, encode, wanted_of
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import ProblemError, in_words
 
 _TYPES = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from lifecycle.serving.exchange import Answers, Asked, Reply, Request
 from lifecycle.serving.formats.mlflow_bodies import csv_columns, json_columns
 from lifecycle.serving.formats.mlflow_values import cast
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import Problem, ProblemError, in_words
 
 PROTOCOL_VERSION = "3.17.2"

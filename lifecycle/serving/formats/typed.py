@@ -16,7 +16,7 @@ from lifecycle.core.rows import Tensors, encode_records
 from lifecycle.serving.exchange import Answers, Asked, Reply, Request
 from lifecycle.serving.formats.reader import Refusals
 from lifecycle.serving.limits import MAX_INSTANCES
-from lifecycle.serving.live import LiveRelease
+from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.problems import Fault, ProblemError, refused, unprocessable
 
 _PEEK = 64
