@@ -264,14 +264,15 @@ def _switch_lines(bench: Bench, ours: Ours, per_s: float) -> tuple[Measured, ...
     """Releases are switched under an open-loop load, in stretches of a second back to back."""
     ledger, url = ours.ledger("switch")
     releases = [ours.variant(budget_ms=999.0), ours.variant(budget_ms=998.0)]
-    ratios, failures = [], 0
+    ratios, quiet, failures = [], [], 0
     with (
         ours.up(url) as up,
         OpenLoop([up.address], ours.path, ours.bodies, headers=[f"X-API-Key: {ours.key}"]) as loop,
     ):
-        for turn in range(2 * bench.size.starts):
+        for turn in range(6 * bench.size.starts):
             release = releases[turn % 2]
             loop.offer(per_s * SWITCH_SHARE, 1, turn)
+            earlier = loop.offer(per_s * SWITCH_SHARE, 1, turn)
             before = loop.offer(per_s * SWITCH_SHARE, 1, turn)
             clock = threading.Timer(0.2, ours.promote, (ledger, release))
             clock.start()
@@ -282,6 +283,7 @@ def _switch_lines(bench: Bench, ours: Ours, per_s: float) -> tuple[Measured, ...
                     raise SystemExit("the server did not switch within 30 s")
             clock.join()
             failures += sum(point.errors for point in (before, *during))
+            quiet.append(before.p99_ms / earlier.p99_ms)
             ratios.append(max(point.p99_ms for point in during) / before.p99_ms)
     bench.say(f"switch: p99 {', '.join(f'{ratio:.2f}×' for ratio in ratios)}, {failures} failed")
     offered = f"{SWITCH_SHARE:.0%} of our QPS offered open-loop"
@@ -290,6 +292,7 @@ def _switch_lines(bench: Bench, ours: Ours, per_s: float) -> tuple[Measured, ...
             f"p99 in the seconds of a switch, times the second before ({offered})",
             Samples.of(ratios, ""),
             Bound("at most", 2),
+            Beside("seconds without a switch", Samples.of(quiet, "")),
         ),
         Measured("failed requests in them", Samples((float(failures),), ""), Bound("at most", 0)),
     )

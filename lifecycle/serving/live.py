@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +30,7 @@ KEPT_SWAPS = 10
 
 _USUAL_INTERVAL = sys.getswitchinterval()
 _LOADING_INTERVAL = _USUAL_INTERVAL / 10
+_LOADING_NICENESS = 10
 
 LoadEngine = Callable[[Path], Engine]
 logger = logging.getLogger(__name__)
@@ -223,8 +226,7 @@ class LiveReleases:
     def _load(self, place: _Place, deployments: Sequence[Deployment]) -> None:
         """Load deployments of one system, or tell why not."""
         system, faults = deployments[0].system, 0
-        # The event loop then waits for this thread's Python a tenth as long, each time it wants to go on.
-        sys.setswitchinterval(_LOADING_INTERVAL)
+        _give_way()
         try:
             for deployment in deployments:
                 try:
@@ -335,6 +337,15 @@ class LiveReleases:
             old = self._standings.get(system)
             new = replace(old, **changes) if old else Standing(**changes)  # type: ignore[arg-type]
             self._standings = MappingProxyType({**self._standings, system: new})
+
+
+def _give_way() -> None:
+    """Let the event loop go first while this thread loads a release; the interval is set back afterwards."""
+    # It then waits a tenth as long for this thread's Python, each time it wants to go on.
+    sys.setswitchinterval(_LOADING_INTERVAL)
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
 
 
 def _words(error: Exception) -> str:

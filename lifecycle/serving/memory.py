@@ -1,8 +1,19 @@
-"""Memory that was freed goes back to the system: left to itself, the C library keeps it for later."""
+"""Memory of a process that answers for months: what stays is left alone, what is freed is given back."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+
+
+def keep() -> None:
+    """Take everything that is there for ever out of the garbage collector's sight.
+
+    A full collection looks at every object and stops all threads meanwhile: 20 ms for the libraries of a
+    server, in the midst of loading the next release.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def give_back() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from lifecycle.serving import memory
 from lifecycle.serving.doorway import Doorway
 from lifecycle.serving.lane import DRAINING, FastLane
 from lifecycle.serving.process import GRACE_SECONDS, Manner, listen, log_to_stderr, print_address
@@ -86,6 +87,7 @@ class Server(uvicorn.Server):
 
     def answer(self) -> None:
         """Answer until the end."""
+        memory.keep()
         self.run([self._listener])
 
     def end(self, how: Ending) -> None:
