@@ -12,6 +12,7 @@ class Dialect(NamedTuple):
         row_id: Type of a key that counts up and is never used again.
         moment: Type of a moment in UTC.
         binary: Type of bytes.
+        keyed: After a table's definition: rows lie in the order of its key, not in that of their arrival.
         has_table: Gives a row if there is a table of the name ``?``.
         alone: By which a transaction has no other with the same number beside it; ``{number}`` stands in it.
         guards: The triggers that keep a table append-only, whoever connects; ``{table}`` stands in them.
@@ -20,6 +21,7 @@ class Dialect(NamedTuple):
     row_id: str
     moment: str
     binary: str
+    keyed: str
     has_table: str
     alone: tuple[str, ...]
     guards: tuple[str, ...]
@@ -37,6 +39,7 @@ SQLITE = Dialect(
     row_id="INTEGER PRIMARY KEY AUTOINCREMENT",
     moment="DATETIME",
     binary="BLOB",
+    keyed="WITHOUT ROWID",
     has_table="SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
     alone=(),  # its transactions are: BEGIN IMMEDIATE
     guards=(
@@ -55,6 +58,7 @@ POSTGRESQL = Dialect(
     row_id="BIGSERIAL PRIMARY KEY",
     moment="TIMESTAMP WITH TIME ZONE",
     binary="BYTEA",
+    keyed="",  # it cannot
     has_table="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
     alone=("SELECT pg_advisory_xact_lock({number})",),
     guards=(
