@@ -176,7 +176,7 @@ class AuditTrail:
             if entry["id"] != number or entry["previous"] != previous or digest != _digest(text.encode()):
                 raise _broken(f"entry {number} was changed, or one before it is missing")
             if number in signatures:
-                self._signer.verify(_signed(number, digest), signatures.pop(number).encode())
+                self._verify_checkpoint(number, digest, signatures.pop(number))
                 signed = number
             elif number % CHECKPOINT_EVERY == 0:
                 raise _broken(f"the checkpoint of entry {number} is missing")
@@ -240,6 +240,12 @@ class AuditTrail:
         for start in range(0, len(digests), _LISTS_AT_ONCE):
             with self._table.reading() as connection:
                 yield from list(connection.rows_among(query, digests[start : start + _LISTS_AT_ONCE]))
+
+    def _verify_checkpoint(self, number: int, digest: str, signature: str) -> None:
+        try:
+            self._signer.verify(_signed(number, digest), signature.encode())
+        except IntegrityError as error:
+            raise _broken(f"the checkpoint of entry {number} does not verify: {error.message}") from None
 
     def _verify_subjects(self) -> None:
         lists = set()
