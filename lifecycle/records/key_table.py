@@ -88,6 +88,13 @@ class KeyTable:
             yield connection
         self._made = True
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around a flow or a server that reads many small things: each then takes a third of the time."""
+        self.make()
+        with self.database.kept_open():
+            yield
+
     def make(self) -> None:
         """Make the tables where they are missing."""
         if not self._made:

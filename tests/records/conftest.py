@@ -102,7 +102,7 @@ def dump(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.fixture
-def backup(url, tmp_path, request) -> Iterator[Callable[[], str]]:
+def backup(url, tmp_path, request) -> Callable[[], str]:
     """Copies the database as it is; the address of the copy. Nobody may be connected to PostgreSQL."""
     if url.startswith("sqlite"):
 
@@ -112,8 +112,7 @@ def backup(url, tmp_path, request) -> Iterator[Callable[[], str]]:
             shutil.copy(key_file(url), tmp_path / "backup.db")
             return f"sqlite:///{tmp_path / 'backup.db'}"
 
-        yield copy
-        return
+        return copy
     server = request.getfixturevalue("postgres")
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
 
@@ -122,6 +121,4 @@ def backup(url, tmp_path, request) -> Iterator[Callable[[], str]]:
             connection.execute(f"CREATE DATABASE {name}_backup TEMPLATE {name}")
         return url.replace(f"/{name}?", f"/{name}_backup?")
 
-    yield template
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name}_backup WITH (FORCE)")
+    return template

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import random
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -117,9 +116,10 @@ def test_rotations_killed_at_any_moment_lose_no_key_under_a_reader(url, provider
     table = opened(url)
     refs = Identifiers(table, "record_number").register(names(300))
     keys = SqlKeyRing(table).every(refs)
-    wrong: list[object] = []
-    over = threading.Event()
-    reader = threading.Thread(target=_read_on, args=(opened(url), refs, keys, over, wrong))
+    # A process too: SQLite may not be in use while another is forked from here.
+    over, (heard, said) = _FORK.Event(), _FORK.Pipe(duplex=False)
+    table.close()
+    reader = _FORK.Process(target=_read_on, args=(url, provider, refs, keys, over, said))
     reader.start()
     chance = random.Random(7)
     for _ in range(8):
@@ -131,9 +131,11 @@ def test_rotations_killed_at_any_moment_lose_no_key_under_a_reader(url, provider
         assert SqlKeyRing(opened(url)).every(refs) == keys
     Rotation(table).shred()
     over.set()
+    reads, wrong = heard.recv()
     reader.join()
 
     assert wrong == []
+    assert reads > 5
     assert SqlKeyRing(table).every(refs) == keys
     assert len({row[2] for row in dump(url)["subjects"]}) == 1
     assert [row[2] for row in dump(url)["table_keys"]].count("active") == 2
@@ -147,13 +149,17 @@ def _rotate_for_ever(url: str, provider: LocalKeyFile) -> None:
         keys.shred()
 
 
-def _read_on(table: KeyTable, refs, keys, over: threading.Event, wrong: list[object]) -> None:
+def _read_on(url: str, provider: LocalKeyFile, refs, keys, over, said) -> None:
+    reads, wrong = 0, []
+    table = KeyTable(url, provider)
     while not over.is_set():
+        reads += 1
         try:
             if SqlKeyRing(table).every(refs) != keys:
                 wrong.append("other keys")
         except Exception as error:  # noqa: BLE001  whatever it is, the test shows it
-            wrong.append(error)
+            wrong.append(str(error))
+    said.send((reads, wrong))
 
 
 def test_erasing_and_registering_during_a_rotation_leave_neither_too_much_nor_too_little(

@@ -170,6 +170,17 @@ class Database(Protocol):
         """
         ...
 
+    def kept_open(self) -> AbstractContextManager[None]:
+        """While this lasts, many small uses are cheap; nobody may put another file in the place of this one.
+
+        The last to close a SQLite file empties its write-ahead log, which costs more than a small use itself.
+        Begin it after a fork, never before: SQLite's shared memory does not survive one.
+
+        Raises:
+            StorageError, UnavailableError: As for ``writing``.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of what is kept between reads; it can be used again."""
         ...

@@ -76,6 +76,11 @@ class Postgresql:
         with self._translated(), self._connect(autocommit=True) as connection:
             connection.execute(f"VACUUM {', '.join(tables)}".encode())
 
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Nothing: the server keeps it."""
+        yield
+
     def close(self) -> None:
         """Close the connection that reading keeps."""
         with self._lock:

@@ -77,6 +77,14 @@ class Sqlite:
                 hint="try again when that has ended",
             )
 
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Hold the file open, idle, so that nobody is the last to close it."""
+        with self._opened("rwc") as connection:
+            _keep_log(connection)
+            connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # it opens the log when it reads
+            yield
+
     def close(self) -> None:
         """Nothing is kept."""
 

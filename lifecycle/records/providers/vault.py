@@ -130,7 +130,7 @@ class VaultTransit:
         if status == 403:
             raise ConfigError(
                 f"Vault at {self._host} refuses our token for {self._mount}/{path} (403)",
-                hint="renew the token, or give its policy what docs/privacy.md lists",
+                hint="renew the token, or let its policy encrypt, decrypt and read this key",
             )
         if status == 404:
             raise self._lost()
