@@ -1,4 +1,4 @@
-"""Keys and what they protect: signatures, subject keys, erasure, rotation, consent, access and the audit trail.
+"""Keys and what they protect: signatures, subject keys, erasure, consent, access and the audit trail.
 
 The only door to `cryptography`. Private and table keys are read in this room alone, and never leave it:
 other rooms hold a `Signer`, or pass what is to be sealed and opened. A new scheme is a new module beside

@@ -24,6 +24,21 @@ class SqlKeyRing:
     Args:
         table: The key table.
         cached: How many subjects' raw keys are kept in memory; about 350 bytes each.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from lifecycle.records.erasure import Erasure
+        >>> from lifecycle.records.identifiers import Identifiers
+        >>> from lifecycle.records.providers.local_file import LocalKeyFile
+        >>> home = Path(tempfile.mkdtemp())
+        >>> table = KeyTable(f"sqlite:///{home}/keys.db", LocalKeyFile(home / "kek.json"))
+        >>> [ada, bob] = Identifiers(table, "record_number").register(["MRN-1", "MRN-2"])
+        >>> SqlKeyRing(table).newest([ada])
+        [SubjectKey(generation=1)]
+        >>> Erasure(table).erase([ada])
+        >>> SqlKeyRing(table).every([ada, bob])
+        [None, (SubjectKey(generation=1),)]
     """
 
     def __init__(self, table: KeyTable, cached: int = 100_000) -> None:

@@ -16,7 +16,7 @@ from lifecycle.records.providers.port import KeyProvider, WrappedKey
 from lifecycle.records.subject_keys import SECRET_BYTES
 from lifecycle.records.wrapping import TableKey
 
-USE = Use("key table", "LIFECYCLE_KEYS_URL")
+USE = Use("key table", "LIFECYCLE_KEYS_URL", private=True)
 
 
 def subjects_of(group: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import stat
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +101,16 @@ def test_no_identifier_and_no_key_is_in_any_file(sqlite_url, opened):
     content = b"".join(path.read_bytes() for path in folder.iterdir())
     assert b"a-marker" not in content
     assert key.secret not in content
+
+
+def test_the_files_of_a_key_table_are_their_owners_alone(sqlite_url, opened):
+    table = opened(sqlite_url)
+    with table.at_work():
+        Identifiers(table, "record_number").register(["Ada"])
+        files = {
+            path.name: stat.S_IMODE(path.stat().st_mode) for path in key_file(sqlite_url).parent.iterdir()
+        }
+    assert files == dict.fromkeys(["keys.db", "keys.db-wal", "keys.db-shm"], 0o600)
 
 
 def test_those_who_register_the_same_people_at_once_agree(url, opened):

@@ -35,10 +35,12 @@ class Use(NamedTuple):
     Attributes:
         name: What it holds: "ledger", "key table".
         setting: The variable that says where it is.
+        private: Its file is its owner's alone, mode 0600.
     """
 
     name: str
     setting: str
+    private: bool = False
 
 
 class Cursor(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -39,9 +40,12 @@ class Sqlite:
         return self._file.exists()
 
     def make_room(self) -> None:
-        """Make its folder; the first transaction makes the file."""
+        """Make its folder; the first transaction makes what is in the file."""
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            if self._use.private and not self._file.exists():
+                # Its log and index get the mode that the file has.
+                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
         except OSError as error:
             raise StorageError(
                 f"the {self._use.name}'s folder {self._file.parent} cannot be made: {error.strerror}",
