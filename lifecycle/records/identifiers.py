@@ -31,6 +31,9 @@ class Identifiers:
     file, a second HMAC of the index entry stays, under a key derived for that, with no ref, time or order
     beside it. Whoever has the key table *and* the key provider can thereby try a guessed identifier and
     learn that it was once erased; it leads to no record. Registering again with ``again`` removes it.
+    PostgreSQL itself notes by which transaction a row came, until it freezes the row: whoever reads its files
+    can tell which tombstone was made together with which entry. SQLite keeps these rows in the order of
+    their digests and notes nothing.
 
     Args:
         table: The key table.

@@ -23,7 +23,7 @@ class SqlKeyRing:
 
     Args:
         table: The key table.
-        cached: How many subjects' raw keys are kept in memory; about 350 bytes each.
+        cached: How many subjects' raw keys are kept in memory; about 300 bytes each.
 
     Example:
         >>> import tempfile

@@ -145,6 +145,8 @@ class Rotation:
         All survivors move to new table keys, those to a new version of the provider's key, and the older
         versions of that are destroyed. A backup then holds keys that nobody can unwrap; so take a new one.
         May be repeated, and is to be after a crash. Backups of the provider's own key are not reached.
+        Index keys stay, for identifiers are not kept: with the provider and the table of today, guessed
+        identifiers can still be tried against the blind index of an old backup, which leads to no record.
 
         Raises:
             StateError: The provider cannot destroy by itself: do as the error says, then repeat.
