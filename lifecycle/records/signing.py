@@ -64,6 +64,7 @@ class Ed25519Signer:
 
     Args:
         keys: The folder of the keys. It need not exist: signing makes it, verifying never does.
+        purpose: What the signatures are for; they are good for nothing else.
 
     Example:
         >>> import tempfile
@@ -71,8 +72,9 @@ class Ed25519Signer:
         >>> signer.verify(b"a manifest", signer.sign(b"a manifest"))
     """
 
-    def __init__(self, keys: Path) -> None:
+    def __init__(self, keys: Path, purpose: bytes = PURPOSE) -> None:
         self._home = keys
+        self._purpose = purpose
         self._private = keys / "release.key"
         self._trusted = keys / "trusted"
 
@@ -84,7 +86,7 @@ class Ed25519Signer:
             StorageError: A new key cannot be stored.
         """
         key = self._load_private() or self._make_private()
-        signature = base64.b64encode(key.sign(PURPOSE + content)).decode()
+        signature = base64.b64encode(key.sign(self._purpose + content)).decode()
         return Envelope(key=key_id(key.public_key()), signature=signature).content()
 
     def verify(self, content: bytes, signature: bytes) -> None:
@@ -110,7 +112,7 @@ class Ed25519Signer:
                 hint=f"if that key is yours, copy its .pub file into {self._trusted}; otherwise {_UNTRUSTED}",
             )
         try:
-            trusted[envelope.key].verify(raw, PURPOSE + content)
+            trusted[envelope.key].verify(raw, self._purpose + content)
         except InvalidSignature:
             raise IntegrityError(
                 f"the signature of key {envelope.key} does not fit the manifest", hint=_UNTRUSTED
