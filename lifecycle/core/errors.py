@@ -16,6 +16,9 @@
     │   │       ├── CommitmentError sealed under another key than the one held
     │   │       ├── TamperedError   changed after it was sealed, or moved from where it belongs
     │   │       └── ManifestError   segments were dropped, repeated, reordered or replaced
+    │   ├── KeyMissingError         a key that should be there is not: nothing it sealed can be opened
+    │   ├── ErasedError             the person's keys were destroyed on request
+    │   ├── AccessDeniedError       the policy does not allow this actor this purpose or these columns
     │   ├── StateError              the verb does not fit what is deployed now
     │   ├── StorageError            a disk or remote refuses to store
     │   └── StageError              a training stage failed
@@ -135,6 +138,24 @@ class TamperedError(SealError):
 
 class ManifestError(SealError):
     """Segments were dropped, repeated, reordered or replaced."""
+
+
+class KeyMissingError(TerminalError):
+    """A key that should be there is not; unlike an erased one, that is a fault."""
+
+    exit_code = 8
+
+
+class ErasedError(TerminalError):
+    """What is asked for belongs to a person who was erased."""
+
+    exit_code = 8
+
+
+class AccessDeniedError(TerminalError):
+    """The policy does not allow this actor this purpose, or these columns."""
+
+    exit_code = 77  # EX_NOPERM of sysexits.h
 
 
 class StateError(TerminalError):

@@ -83,8 +83,8 @@ class Column:
             return "text" if self.choices is None else "code"
         if types.is_boolean(stored):
             return "bit"
-        if types.is_integer(stored) or types.is_temporal(stored):
-            return "fixed" if types.is_interval(stored) else "integer"
+        if types.is_integer(stored) or (types.is_temporal(stored) and not types.is_interval(stored)):
+            return "integer"
         if types.is_float64(stored):
             return "decimal"
         if types.is_floating(stored) or types.is_decimal(stored) or types.is_fixed_size_binary(stored):

@@ -29,7 +29,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from numpy.typing import NDArray
 
-from lifecycle.core.errors import CommitmentError, EnvelopeError, TamperedError, TruncatedError
+from lifecycle.core.errors import (
+    CommitmentError,
+    EnvelopeError,
+    KeyMissingError,
+    TamperedError,
+    TruncatedError,
+)
 from lifecycle.records.derivation import Suite, derive, prefixed
 from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
 
@@ -183,7 +189,8 @@ def open_into(
         (kept,): the numbers of the chunks they come from. Wipe the buffer when done.
 
     Raises:
-        EnvelopeError: A chunk is no envelope of a known version and suite, or of a generation not held.
+        EnvelopeError: A chunk is no envelope of a known version and suite.
+        KeyMissingError: A chunk names a generation of its subject's key that is not held.
         TruncatedError: A chunk is cut short.
         CommitmentError: A chunk was sealed under another key.
         TamperedError: A chunk was changed, or does not belong here.
@@ -283,7 +290,7 @@ def _secrets(
                 secrets.append(key.secret)
                 break
         else:
-            raise EnvelopeError(
+            raise KeyMissingError(
                 f"{place}: chunk {number} names generation {generation} of its subject's key, "
                 "which the key table does not hold",
                 hint="restore the newest backup of the key table, or the segment",

@@ -203,7 +203,10 @@ class SealedSegment:
             block = file.read_row_group(number, columns=names)
             if block.num_columns != len(names) or any(column.null_count for column in block.columns):
                 raise ValueError
-            refs = block.column("ref").combine_chunks().cast(REF)
+            columns = [pa.field("ref", REF), pa.field("n", pa.uint32())]
+            columns += [pa.field(name, pa.large_binary()) for name in names[2:]]
+            block = block.cast(pa.schema(columns))
+            refs = block.column("ref").combine_chunks()
         except (OSError, ValueError, pa.ArrowException):
             raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
         raw = np.frombuffer(

@@ -11,12 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +29,7 @@ from pydantic import ValidationError
 
 from lifecycle.core.errors import ConfigError, IntegrityError, StorageError
 from lifecycle.core.values import Value
+from lifecycle.records.private_files import alone, read_private, store_private
 
 PURPOSE = b"lifecycle release manifest v1\0"
 """Put before whatever is signed, so that a signature made for a manifest is good for nothing else."""
@@ -64,7 +60,7 @@ class Ed25519Signer:
 
     Args:
         keys: The folder of the keys. It need not exist: signing makes it, verifying never does.
-        purpose: What the signatures are for; they are good for nothing else.
+        purpose: What is signed; a signature made for one purpose is good for no other.
 
     Example:
         >>> import tempfile
@@ -73,8 +69,8 @@ class Ed25519Signer:
     """
 
     def __init__(self, keys: Path, purpose: bytes = PURPOSE) -> None:
-        self._home = keys
         self._purpose = purpose
+        self._home = keys
         self._private = keys / "release.key"
         self._trusted = keys / "trusted"
 
@@ -119,27 +115,12 @@ class Ed25519Signer:
             ) from None
 
     def _load_private(self) -> Ed25519PrivateKey | None:
-        try:
-            with self._private.open("rb") as stream:
-                mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-                if mode & 0o077:
-                    raise ConfigError(
-                        f"{self._private} has mode {mode:04o}: others can read or change the signing key",
-                        hint=f"if nobody has: chmod 600 {self._private}; "
-                        "otherwise delete it and its .pub, and a new one is made",
-                    )
-                return _private_key(stream.read(), self._private)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except PermissionError:
-            raise ConfigError(
-                f"this user may not read the signing key {self._private}",
-                hint=f"run as its owner, or: chown {os.geteuid()} {self._private}",
-            ) from None
+        pem = read_private(self._private, "the signing key")
+        return None if pem is None else _private_key(pem, self._private)
 
     def _make_private(self) -> Ed25519PrivateKey:
         try:
-            with self._alone():
+            with alone(self._home):  # two processes that sign for the first time end with one key
                 if (existing := self._load_private()) is not None:
                     return existing
                 key = Ed25519PrivateKey.generate()
@@ -147,25 +128,16 @@ class Ed25519Signer:
                 # The public half first: a crash in between must not leave a key that nobody trusts.
                 self._trusted.mkdir(mode=0o700, exist_ok=True)
                 pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-                _store(self._trusted / f"{key_id(public)}.pub", pem)
-                _store(self._private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+                store_private(self._trusted / f"{key_id(public)}.pub", pem)
+                store_private(
+                    self._private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                )
                 return key
         except OSError as error:
             raise StorageError(
                 f"cannot store a signing key in {self._home}: {error.strerror}",
                 hint="make the folder writable for this user, or set LIFECYCLE_HOME to one that is",
             ) from None
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the folder, so that two processes that sign for the first time end with one key."""
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._home, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _load_trusted(self) -> dict[str, Ed25519PublicKey]:
         keys = [_public_key(path) for path in sorted(self._trusted.glob("*.pub"))]
@@ -201,18 +173,3 @@ def _public_key(path: Path) -> Ed25519PublicKey:
             hint="copy it again from the installation that signs, or delete it",
         )
     return key
-
-
-def _store(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all, and safe from a power loss."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from lifecycle.core.clock import parse_moment
 from lifecycle.core.errors import UnavailableError
+from lifecycle.core.sql.databases import Connection, Use, open_database
 from lifecycle.core.values import Deployment, Release
 from lifecycle.rollout import tables
-from lifecycle.rollout.databases import Connection, open_database
 from lifecycle.rollout.decisions import Trail
 
 _FACTS = "d.id, d.system, d.decided_at, d.as_of, d.actor, d.decision, d.digest, d.uri, d.version, d.previous"
@@ -40,7 +40,7 @@ class SqlLedger:
     """
 
     def __init__(self, url: str, switched: Callable[[], None] | None = None) -> None:
-        self._database = open_database(url)
+        self._database = open_database(url, Use("ledger", "LIFECYCLE_LEDGER_URL"))
         self._switched = switched
         self._made = False
         self._seen = False
@@ -95,7 +95,7 @@ class SqlLedger:
         """
         self._make()
         with self._database.writing() as connection:
-            for statement in self._database.dialect.lock:
+            for statement in self._database.dialect.lock(tables.LOCK):
                 connection.execute(statement)
             query = f"SELECT {_FACTS} FROM deployments d WHERE d.system = ? ORDER BY d.id"
             rows = connection.execute(query, deployment.system)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from lifecycle.core.errors import StateError
-from lifecycle.rollout.databases import Connection
-from lifecycle.rollout.dialects import Dialect
+from lifecycle.core.sql.databases import Connection
+from lifecycle.core.sql.dialects import Dialect
 
 SCHEMA_VERSION = 1
+
+LOCK = 0x6C656467
+"""By which writers of a ledger wait for each other: "ledg"."""
 
 _TABLES = (
     """CREATE TABLE deployments (
@@ -41,12 +44,12 @@ def create_tables(connection: Connection, dialect: Dialect) -> None:
     Raises:
         StateError: The ledger was made by a newer version of lifecycle.
     """
-    for statement in dialect.alone:
+    for statement in dialect.lock(LOCK):
         connection.execute(statement)
     if not have_tables(connection, dialect):
         for table in _TABLES:
             connection.execute(table.format(row_id=dialect.row_id, moment=dialect.moment))
-        for trigger in dialect.append_only:
+        for trigger in dialect.append_only("deployments"):
             connection.execute(trigger)
         connection.execute("INSERT INTO ledger_schema (version) VALUES (?)", SCHEMA_VERSION)
     check_version(connection)

@@ -85,7 +85,7 @@ def test_a_project_without_a_commit_is_told_what_to_run(project):
 
 def test_a_missing_library_is_told_with_the_extra_that_brings_it(project, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "lifecycle.rollout.postgresql", raising=False)
+    monkeypatch.delitem(sys.modules, "lifecycle.core.sql.postgresql", raising=False)
     monkeypatch.setenv("LIFECYCLE_LEDGER_URL", "postgresql://ada@localhost/ledger")
     result = CliRunner().invoke(main, ["history", "house-prices"])
     assert result.exit_code == 2

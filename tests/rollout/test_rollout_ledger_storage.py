@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from lifecycle.core.errors import ConfigError, StateError, StorageError, UnavailableError
-from lifecycle.rollout import databases, postgresql, sqlite
+from lifecycle.core.sql import databases, postgresql, sqlite
+from lifecycle.rollout import tables
 from lifecycle.rollout.decisions import Trail
 from lifecycle.rollout.ledger import SqlLedger
 from tests.rollout.conftest import append, decision, ledger_file, stranger
@@ -105,9 +106,9 @@ def test_servers_read_while_a_flow_holds_the_ledger(url):
 @contextmanager
 def _writing(url: str) -> Iterator[databases.Connection]:
     """Hold the ledger, as a flow does."""
-    database = databases.open_database(url)
+    database = databases.open_database(url, databases.Use("ledger", "LIFECYCLE_LEDGER_URL"))
     with database.writing() as connection:
-        for statement in database.dialect.lock:
+        for statement in database.dialect.lock(tables.LOCK):
             connection.execute(statement)
         yield connection
 

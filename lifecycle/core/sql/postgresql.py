@@ -1,21 +1,22 @@
-"""The ledger on a PostgreSQL server."""
+"""A database on a PostgreSQL server."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from lifecycle.core.errors import ConfigError
-from lifecycle.rollout import databases
-from lifecycle.rollout.databases import Connection
-from lifecycle.rollout.dialects import POSTGRESQL
+from lifecycle.core.sql import databases
+from lifecycle.core.sql.databases import Connection, Use
+from lifecycle.core.sql.dialects import POSTGRESQL
 
-_Driver = psycopg.Connection[tuple[Any, ...]]
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 class Postgresql:
@@ -26,6 +27,7 @@ class Postgresql:
 
     Args:
         url: ``postgresql://user@host/database``, as libpq takes it.
+        use: What it is for.
 
     Raises:
         ConfigError: libpq cannot read the URL.
@@ -33,19 +35,20 @@ class Postgresql:
 
     dialect = POSTGRESQL
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, use: Use) -> None:
+        self._use = use
         try:
             parts = conninfo_to_dict(url)
         except psycopg.ProgrammingError:  # its words may hold the password
             raise ConfigError(
-                "the ledger's address is not a URL that PostgreSQL knows",
-                hint="set LIFECYCLE_LEDGER_URL to postgresql://user@host/database; %-encode the password",
+                f"the {use.name}'s address is not a URL that PostgreSQL knows",
+                hint=f"set {use.setting} to postgresql://user@host/database; %-encode the password",
             ) from None
         host = str(parts.get("host") or "/")
         place = "local" if host.startswith("/") else host
         self.description = f"postgresql://{place}/{parts.get('dbname', '')}"
         self._url = url
-        self._kept: _Driver | None = None
+        self._kept: _Connection | None = None
         self._lock = threading.Lock()
 
     def exists(self) -> bool:
@@ -59,14 +62,19 @@ class Postgresql:
     def reading(self) -> Iterator[Connection]:
         """The connection that is kept; each statement sees what was committed before it."""
         with self._translated():
-            yield Connection(self._ask)
+            yield Connection(_Kept(self._on_kept))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction on a connection of its own."""
         with self._translated(), self._connect() as connection:  # commits, or rolls back; and closes
             connection.execute(f"SET LOCAL lock_timeout = '{databases.WAIT_SECONDS}s'".encode())
-            yield Connection(lambda statement, values: _run(connection, statement, values))
+            yield Connection(_Once(connection))
+
+    def scrub(self, *tables: str) -> None:
+        """Free the room of what was deleted."""
+        with self._translated(), self._connect(autocommit=True) as connection:
+            connection.execute(f"VACUUM {', '.join(tables)}".encode())
 
     def close(self) -> None:
         """Close the connection that reading keeps."""
@@ -75,22 +83,22 @@ class Postgresql:
                 self._kept.close()
                 self._kept = None
 
-    def _ask(self, statement: str, values: Sequence[object]) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _on_kept(self, do: Callable[[_Connection], _Cursor]) -> _Cursor:
         kept = self._reader()
         try:
-            return _run(kept, statement, values)
+            return do(kept)
         except psycopg.OperationalError:
             if not kept.closed:
                 raise
-        return _run(self._reader(), statement, values)  # the server had hung up since the last time
+        return do(self._reader())  # the server had hung up since the last time
 
-    def _reader(self) -> _Driver:
+    def _reader(self) -> _Connection:
         with self._lock:
             if self._kept is None or self._kept.closed:
                 self._kept = self._connect(autocommit=True)
             return self._kept
 
-    def _connect(self, *, autocommit: bool = False) -> _Driver:
+    def _connect(self, *, autocommit: bool = False) -> _Connection:
         return psycopg.connect(self._url, connect_timeout=databases.WAIT_SECONDS, autocommit=autocommit)
 
     @contextmanager
@@ -98,8 +106,30 @@ class Postgresql:
         try:
             yield
         except psycopg.Error as error:
-            raise databases.fault(self.description, error.sqlstate or "") from error
+            raise databases.fault(self._use, self.description, error.sqlstate or "") from error
 
 
-def _run(connection: _Driver, statement: str, values: Sequence[object]) -> psycopg.Cursor[tuple[Any, ...]]:
-    return connection.execute(statement.replace("?", "%s").encode(), values or None)
+class _Once(NamedTuple):
+    """A connection of one transaction."""
+
+    connection: _Connection
+
+    def run(self, statement: str, values: Sequence[object]) -> _Cursor:
+        return self.connection.execute(statement.replace("?", "%s").encode(), values or None)
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> _Cursor:
+        cursor = self.connection.cursor()
+        cursor.executemany(statement.replace("?", "%s").encode(), rows)
+        return cursor
+
+
+class _Kept(NamedTuple):
+    """The connection that is kept, replaced when the server has hung up."""
+
+    on_kept: Callable[[Callable[[_Connection], _Cursor]], _Cursor]
+
+    def run(self, statement: str, values: Sequence[object]) -> _Cursor:
+        return self.on_kept(lambda connection: _Once(connection).run(statement, values))
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> _Cursor:
+        return self.on_kept(lambda connection: _Once(connection).run_many(statement, rows))

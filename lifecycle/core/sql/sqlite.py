@@ -1,4 +1,4 @@
-"""The ledger in a SQLite file."""
+"""A database in a SQLite file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from lifecycle.core.errors import StorageError
-from lifecycle.rollout import databases
-from lifecycle.rollout.databases import Connection
-from lifecycle.rollout.dialects import SQLITE
+from lifecycle.core.errors import StorageError, UnavailableError
+from lifecycle.core.sql import databases
+from lifecycle.core.sql.databases import Connection, Use
+from lifecycle.core.sql.dialects import SQLITE
 
 
 class Sqlite:
@@ -23,11 +24,13 @@ class Sqlite:
 
     Args:
         file: Path of the file, which need not exist.
+        use: What it is for.
     """
 
     dialect = SQLITE
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, use: Use) -> None:
+        self._use = use
         self._file = Path(file).absolute()
         self.description = str(self._file)
 
@@ -41,15 +44,15 @@ class Sqlite:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"the ledger's folder {self._file.parent} cannot be made: {error.strerror}",
-                hint="give write permission, or set LIFECYCLE_LEDGER_URL to another place",
+                f"the {self._use.name}'s folder {self._file.parent} cannot be made: {error.strerror}",
+                hint=f"give write permission, or set {self._use.setting} to another place",
             ) from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that cannot write."""
         with self._opened("ro") as connection:
-            yield _asked(connection)
+            yield Connection(_Driver(connection))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -58,9 +61,21 @@ class Sqlite:
             _keep_log(connection)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
             connection.execute("BEGIN IMMEDIATE")
             with connection:  # commits, or rolls back
-                yield _asked(connection)
+                yield Connection(_Driver(connection))
+
+    def scrub(self, *tables: str) -> None:  # noqa: ARG002  the log holds pages of every table
+        """Empty the write-ahead log into the file; waits for those who read what was there before."""
+        with self._opened("rwc") as connection:
+            [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise UnavailableError(
+                f"the {self._use.name} {self.description} is read by somebody for over "
+                f"{databases.WAIT_SECONDS} s: its log still holds what was deleted",
+                hint="try again when that has ended",
+            )
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -74,16 +89,26 @@ class Sqlite:
             with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise databases.fault(self.description, getattr(error, "sqlite_errorname", "")) from error
+            raise databases.fault(
+                self._use, self.description, getattr(error, "sqlite_errorname", "")
+            ) from error
 
 
-def _asked(connection: sqlite3.Connection) -> Connection:
-    def run(statement: str, values: Sequence[object]) -> sqlite3.Cursor:
-        return connection.execute(
+class _Driver(NamedTuple):
+    """A connection that takes aware moments."""
+
+    connection: sqlite3.Connection
+
+    def run(self, statement: str, values: Sequence[object]) -> sqlite3.Cursor:
+        return self.connection.execute(
             statement, [_utc(value) if isinstance(value, datetime) else value for value in values]
         )
 
-    return Connection(run)
+    def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> sqlite3.Cursor:
+        return self.connection.executemany(
+            statement,
+            ([_utc(value) if isinstance(value, datetime) else value for value in row] for row in rows),
+        )
 
 
 def _utc(moment: datetime) -> str:
