@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE # every command starts many processes: compile their imports once
 
-.PHONY: demo test soak check bench bench-serving clean lock help
+.PHONY: demo test soak check bench bench-serving bench-records clean lock help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench: $(READY) ## Measure, and write docs/benchmarks.md
 
 bench-serving: $(READY) ## Serve beside the limit and the peers, and write docs/benchmarks-serving.md
 	$(BIN)/python -m benchmarks serving-peers
+
+bench-records: $(READY) ## Seal and open records beside Fernet and plain Parquet, and write docs/benchmarks-records.md
+	$(BIN)/python -m benchmarks records
 
 lock: $(READY) ## Pin every dependency anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -24,15 +24,24 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 FIGURES = ("help", "update", "unchanged", "serving", "switch", "house-prices", "batch", "ingest")
 # `make bench-serving`: half an hour of servers, and 2 GB of their libraries.
 SERVING_FIGURES = ("serving-peers",)
-PAGES = {FIGURES: PAGE, SERVING_FIGURES: ROOT / "docs" / "benchmarks-serving.md"}
-KNOWN = (*FIGURES, *SERVING_FIGURES)
+# `make bench-records`: minutes of processor time, and nothing else running.
+RECORD_FIGURES = ("records",)
+PAGES = {
+    FIGURES: PAGE,
+    SERVING_FIGURES: ROOT / "docs" / "benchmarks-serving.md",
+    RECORD_FIGURES: ROOT / "docs" / "benchmarks-records.md",
+}
+KNOWN = (*FIGURES, *SERVING_FIGURES, *RECORD_FIGURES)
 
 
 def main() -> None:
     """Parse the arguments and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(KNOWN)}; all but the last, if none is named"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(KNOWN)}; all but the last two, if none is named",
     )
     parser.add_argument("--date", type=date.fromisoformat, default=date.today(), help="the page's date")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that everything runs")

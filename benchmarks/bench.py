@@ -27,6 +27,7 @@ class Size:
         rounds: Times two servers are loaded in turn.
         load_seconds: Length of one load of a server; whole seconds.
         requests: Over which memory must be steady.
+        sealed: Rows of the sealed table.
     """
 
     updates: int
@@ -40,6 +41,7 @@ class Size:
     rounds: int = 1
     load_seconds: float = 1.0
     requests: int = 1000
+    sealed: int = 2000
 
 
 FULL = Size(
@@ -54,6 +56,7 @@ FULL = Size(
     rounds=7,
     load_seconds=5.0,
     requests=1_000_000,
+    sealed=250_000,
 )
 SMALL = Size(
     updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, scored=20_000, every=20

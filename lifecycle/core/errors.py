@@ -10,6 +10,12 @@
     │   ├── QuarantineError         too many rows of a source are bad
     │   ├── ParityError             the ONNX model does not answer as the estimator does
     │   ├── IntegrityError          a digest or signature does not match
+    │   │   └── SealError           a sealed record cannot be opened as what it claims to be
+    │   │       ├── EnvelopeError   not an envelope that this version opens
+    │   │       ├── TruncatedError  an envelope or its segment is cut short
+    │   │       ├── CommitmentError sealed under another key than the one held
+    │   │       ├── TamperedError   changed after it was sealed, or moved from where it belongs
+    │   │       └── ManifestError   segments were dropped, repeated, reordered or replaced
     │   ├── KeyMissingError         a key that should be there is not: nothing it sealed can be opened
     │   ├── ErasedError             the person's keys were destroyed on request
     │   ├── AccessDeniedError       the policy does not allow this actor this purpose or these columns
@@ -108,6 +114,30 @@ class IntegrityError(TerminalError):
     """A digest or signature does not match what was promised."""
 
     exit_code = 5
+
+
+class SealError(IntegrityError):
+    """A sealed record cannot be opened as what it claims to be."""
+
+
+class EnvelopeError(SealError):
+    """Not an envelope that this version opens; nothing is ever read as plaintext instead."""
+
+
+class TruncatedError(SealError):
+    """An envelope, or the segment around it, is cut short."""
+
+
+class CommitmentError(SealError):
+    """The envelope was sealed under another key than the one that is held for its subject."""
+
+
+class TamperedError(SealError):
+    """The envelope was changed after it was sealed, or is not where it belongs."""
+
+
+class ManifestError(SealError):
+    """Segments were dropped, repeated, reordered or replaced."""
 
 
 class KeyMissingError(TerminalError):

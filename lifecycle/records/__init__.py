@@ -1,4 +1,4 @@
-"""Keys and what they protect: signatures, subject keys, erasure, consent, access and the audit trail.
+"""Keys and what they protect: signatures, sealed records, subject keys, erasure, consent, access, the audit.
 
 The only door to `cryptography`. Private and table keys are read in this room alone, and never leave it:
 other rooms hold a `Signer`, or pass what is to be sealed and opened. A new scheme is a new module beside
@@ -9,4 +9,8 @@ other rooms hold a `Signer`, or pass what is to be sealed and opened. A new sche
     identifiers    from a person's identifier to a ref, by blind index
     key_ring       from refs to subject keys, for those who seal and open
     erasure, rotation, consent, audit, access
+    envelope       one ciphertext, bound to key and place; derivation makes its key
+    columns        a column as bytes of rows; rows: a table as chunks, subject by subject
+    plan           which column is of which access group
+    sealing        writes a segment; segment opens it; manifest holds the segments together
 """

@@ -61,6 +61,13 @@ def test_the_house_price_model_beats_plain_boosting_even_on_few_sales(bench):
         assert line.samples.median < line.beside.samples.median
 
 
+def test_records_are_sealed_beside_fernet_and_plain_parquet(bench):
+    measured = whats(figure("records")(bench))
+    for at in ("1 row per subject", "10 rows per subject", "1,000 rows per subject"):
+        assert measured[f"seal, {at}: times Fernet per field"] > 1
+        assert measured[f"size, {at}: times plain Parquet"] > 0
+
+
 @pytest.mark.slow
 def test_rows_are_ingested_and_versioned_from_both_kinds_of_file(bench):
     measured = whats(figure("ingest")(bench))

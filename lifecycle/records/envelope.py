@@ -1,0 +1,312 @@
+"""The envelope: one authenticated ciphertext, bound to the place where it belongs. Version 1.
+
+    offset  bytes
+         0      3  magic            "LSE"
+         3      1  version          1
+         4      1  suite            1: AES-256-GCM, 2: AES-256-SIV
+         5      1  flags            0
+         6      2  generation       of the subject's key, big-endian
+         8     32  key commitment
+        40     12  nonce            random (suite 1), zero (suite 2)
+        52      …  suite 1: ciphertext ‖ tag 16; suite 2: tag 16 ‖ ciphertext, as RFC 5297 has it
+
+Key and commitment are HMAC-SHA512(subject key, label ‖ dataset ‖ access group). Neither suite commits to
+its key by itself: for GCM, one ciphertext that opens under two keys was built. The associated data is,
+each part after its length: the whole header, dataset, segment, fingerprint of the schema, access group,
+block, subject ref, first row and number of rows.
+
+Envelopes are sealed and opened many at a time: what is the same for all is laid out once, by numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from numpy.typing import NDArray
+
+from lifecycle.core.errors import (
+    CommitmentError,
+    EnvelopeError,
+    KeyMissingError,
+    TamperedError,
+    TruncatedError,
+)
+from lifecycle.records.derivation import Suite, derive, prefixed
+from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
+
+Buffer = bytes | bytearray | memoryview
+Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+
+MAGIC = b"LSE"
+VERSION = 1
+HEADER_BYTES = 52
+TAG_BYTES = 16
+OVERHEAD = HEADER_BYTES + TAG_BYTES
+
+_GENERATION, _COMMITMENT, _NONCE = slice(6, 8), slice(8, 40), slice(40, 52)
+_BATCH = 4096  # chunks
+_UNTOUCHED = "restore the segment from the remote or a backup; never skip the check"
+
+
+_Seal = Callable[[bytes, bytes, Buffer, Buffer], bytes]
+_Open = Callable[[bytes, Buffer, Buffer, Buffer, memoryview], int]
+# Of key, nonce, text, associated data. A cipher is made for each chunk: kept, it would cost 2.5 kB.
+_SEAL: dict[Suite, _Seal] = {
+    Suite.AES_256_GCM: lambda key, nonce, plain, bound: AESGCM(key).encrypt(nonce, plain, bound),
+    Suite.AES_256_SIV: lambda key, _, plain, bound: AESSIV(key).encrypt(plain, [bound]),
+}
+_OPEN: dict[Suite, _Open] = {
+    Suite.AES_256_GCM: lambda key, nonce, text, bound, into: AESGCM(key).decrypt_into(
+        nonce, text, bound, into
+    ),
+    Suite.AES_256_SIV: lambda key, _, text, bound, into: AESSIV(key).decrypt_into(text, [bound], into),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the envelopes of one batch belong; each is bound to all of it.
+
+    Attributes:
+        dataset: Name of the dataset; also separates its keys from those of others.
+        segment: The 16 bytes of the segment's UUID.
+        fingerprint: 32 bytes: SHA-256 of the schema and of how rows are laid out.
+        group: The access group; also separates its keys from those of others.
+        block: Number of the block within the segment, from 0.
+    """
+
+    dataset: str
+    segment: bytes
+    fingerprint: bytes
+    group: str
+    block: int
+
+    def __str__(self) -> str:
+        return f"dataset {self.dataset!r}, segment {self.segment.hex()}, block {self.block}, {self.group!r}"
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Whose rows the chunks of one block hold, in order.
+
+    Attributes:
+        refs: uint8 (chunks, 16): subject refs.
+        counts: int64 (chunks,): rows of each.
+        first: int64 (chunks,): number of the first row of each, among the rows subject by subject.
+    """
+
+    refs: Bytes
+    counts: Numbers
+    first: Numbers
+
+    @classmethod
+    def of(cls, refs: Bytes, counts: Numbers) -> Chunks:
+        """All chunks of a block."""
+        return cls(refs, counts, np.cumsum(counts) - counts)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, which: slice | Numbers) -> Chunks:
+        return Chunks(self.refs[which], self.counts[which], self.first[which])
+
+    def each(self) -> list[bytes]:
+        """The refs, one by one."""
+        raw = self.refs.tobytes()
+        return [raw[at : at + REF_BYTES] for at in range(0, len(raw), REF_BYTES)]
+
+
+def seal(
+    suite: Suite, place: Place, chunks: Chunks, keys: Sequence[SubjectKey], plain: Iterable[Buffer]
+) -> list[bytes]:
+    """Seal one chunk per subject.
+
+    Args:
+        suite: How.
+        place: Where the envelopes belong.
+        chunks: Whose they are.
+        keys: One per chunk: the newest of its subject.
+        plain: One per chunk.
+
+    Returns:
+        Headers and bodies in turn, two per chunk: joined in order they are the envelopes.
+    """
+    pieces: list[bytes] = []
+    waiting, encrypt = iter(plain), _SEAL[suite]
+    for batch in _batches(len(chunks)):
+        ciphers, headers = _heads(suite, place, keys[batch])
+        associated, width = _associated(place, chunks[batch], headers)
+        raw, at = headers.tobytes(), 0
+        for key, start in zip(ciphers, range(0, len(raw), HEADER_BYTES), strict=True):
+            header = raw[start : start + HEADER_BYTES]
+            pieces.append(header)
+            pieces.append(encrypt(key, header[_NONCE], next(waiting), associated[at : at + width]))
+            at += width
+    return pieces
+
+
+def _heads(suite: Suite, place: Place, keys: Sequence[SubjectKey]) -> tuple[list[bytes], Bytes]:
+    """Cipher keys, and headers with fresh nonces: uint8 (chunks, 52)."""
+    count = len(keys)
+    ciphers, commitments = derive(suite, VERSION, [key.secret for key in keys], place.dataset, place.group)
+    headers = np.zeros((count, HEADER_BYTES), np.uint8)
+    headers[:, : _GENERATION.start] = np.frombuffer(MAGIC + bytes([VERSION, suite, 0]), np.uint8)
+    generations = np.fromiter((key.generation for key in keys), ">u2", count)
+    headers[:, _GENERATION] = generations.view(np.uint8).reshape(count, 2)
+    headers[:, _COMMITMENT] = commitments
+    if suite is Suite.AES_256_GCM:
+        # One call for the batch; never a parameter, and never kept, so that no fork can repeat one.
+        headers[:, _NONCE] = np.frombuffer(os.urandom(12 * count), np.uint8).reshape(count, 12)
+    return ciphers, headers
+
+
+def open_into(
+    suite: Suite,
+    place: Place,
+    chunks: Chunks,
+    keys: Sequence[tuple[SubjectKey, ...] | None],
+    sealed: memoryview,
+    offsets: Numbers,
+) -> tuple[bytearray, Numbers, Numbers]:
+    """Open the chunks of all subjects who were not erased, into one buffer.
+
+    Args:
+        suite: How they must be sealed.
+        place: Where the envelopes must belong.
+        chunks: Whose they must be.
+        keys: One per chunk: every generation of its subject's key; None: erased.
+        sealed: The envelopes, one after the other.
+        offsets: int64 (chunks + 1,): where each begins and the last ends.
+
+    Returns:
+        The plaintexts one after the other; int64 (kept + 1,): where each begins and the last ends; int64
+        (kept,): the numbers of the chunks they come from. Wipe the buffer when done.
+
+    Raises:
+        EnvelopeError: A chunk is no envelope of a known version and suite.
+        KeyMissingError: A chunk names a generation of its subject's key that is not held.
+        TruncatedError: A chunk is cut short.
+        CommitmentError: A chunk was sealed under another key.
+        TamperedError: A chunk was changed, or does not belong here.
+    """
+    kept = np.flatnonzero(np.fromiter((found is not None for found in keys), bool, len(keys)))
+    sizes = np.diff(offsets)[kept] - OVERHEAD
+    if len(short := np.flatnonzero(sizes < 0)):
+        raise TruncatedError(f"{place}: chunk {kept[short[0]]} is cut short", hint=_UNTOUCHED)
+    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    plain = bytearray(int(bounds[-1]))
+    view = memoryview(plain)
+    try:
+        for batch in _batches(len(kept)):
+            numbers, low, high = kept[batch], int(bounds[batch.start]), int(bounds[batch.stop])
+            _open_batch(suite, place, numbers, chunks[numbers], keys, sealed, offsets, view[low:high])
+    except BaseException:
+        # After a bad tag the buffer holds what was not authenticated; before it, other people's rows.
+        view[:] = bytes(len(view))
+        raise
+    return plain, bounds, kept
+
+
+def _open_batch(
+    suite: Suite,
+    place: Place,
+    numbers: Numbers,
+    chunks: Chunks,
+    keys: Sequence[tuple[SubjectKey, ...] | None],
+    sealed: memoryview,
+    offsets: Numbers,
+    into: memoryview,
+) -> None:
+    """Open some chunks; ``numbers`` are theirs within the block."""
+    headers = _headers(suite, place, sealed, offsets, numbers)
+    secrets = _secrets(place, headers, numbers, keys)
+    ciphers, commitments = derive(suite, VERSION, secrets, place.dataset, place.group)
+    if len(wrong := np.flatnonzero((headers[:, _COMMITMENT] != commitments).any(axis=1))):
+        raise CommitmentError(
+            f"{place}: chunk {numbers[wrong[0]]} was sealed under another key than its subject's",
+            hint="check that segment and key table belong together, and were not restored from two moments",
+        )
+    associated, width = _associated(place, chunks, headers)
+    decrypt, nonces = _OPEN[suite], headers[:, _NONCE].tobytes()
+    begins, ends = (offsets[numbers] + HEADER_BYTES).tolist(), offsets[numbers + 1].tolist()
+    at = done = low = 0
+    try:
+        for key, begin, end in zip(ciphers, begins, ends, strict=True):
+            high = low + end - begin - TAG_BYTES
+            nonce = nonces[12 * done : 12 * done + 12]
+            decrypt(key, nonce, sealed[begin:end], associated[at : at + width], into[low:high])
+            at, done, low = at + width, done + 1, high
+    except InvalidTag:
+        raise TamperedError(
+            f"{place}: chunk {numbers[done]} was changed after it was sealed, or does not belong there",
+            hint=_UNTOUCHED,
+        ) from None
+
+
+def _batches(count: int) -> Iterator[slice]:
+    """All numbers below ``count``, a few thousand at a time, so that what is made of them stays in cache."""
+    for start in range(0, count, _BATCH):
+        yield slice(start, min(count, start + _BATCH))
+
+
+def _headers(suite: Suite, place: Place, sealed: memoryview, offsets: Numbers, numbers: Numbers) -> Bytes:
+    """The headers of chunks, uint8 (chunks, 52), once they were found to be of the one known form."""
+    raw = np.frombuffer(sealed, np.uint8)
+    headers: Bytes = np.lib.stride_tricks.sliding_window_view(raw, HEADER_BYTES)[offsets[numbers]]
+    _same(place, numbers, headers[:, :3] == np.frombuffer(MAGIC, np.uint8), "does not begin as an envelope")
+    _same(place, numbers, headers[:, 3:4] == VERSION, f"is not of version {VERSION}, the only one known")
+    known = ", ".join(str(suite.value) for suite in Suite)
+    _same(place, numbers, np.isin(headers[:, 4:5], list(Suite)), f"is of no known suite ({known})")
+    _same(place, numbers, headers[:, 4:5] == suite, "is of another suite than its segment")
+    _same(place, numbers, headers[:, 5:6] == 0, "has flags that are not known")
+    if suite is Suite.AES_256_SIV:
+        _same(place, numbers, headers[:, _NONCE] == 0, "has a nonce, which its suite does not use")
+    return headers
+
+
+def _same(place: Place, numbers: Numbers, right: NDArray[np.bool_], what: str) -> None:
+    if not right.all():
+        raise EnvelopeError(
+            f"{place}: chunk {numbers[np.flatnonzero(~right.all(axis=1))[0]]} {what}",
+            hint="open it with the release of lifecycle that wrote it, or restore the segment",
+        )
+
+
+def _secrets(
+    place: Place, headers: Bytes, numbers: Numbers, keys: Sequence[tuple[SubjectKey, ...] | None]
+) -> list[bytes]:
+    """The subject keys of the generations that the headers name."""
+    generations = np.ascontiguousarray(headers[:, _GENERATION]).view(">u2").ravel().tolist()
+    secrets = []
+    for number, generation in zip(numbers.tolist(), generations, strict=True):
+        for key in keys[number] or ():
+            if key.generation == generation:
+                secrets.append(key.secret)
+                break
+        else:
+            raise KeyMissingError(
+                f"{place}: chunk {number} names generation {generation} of its subject's key, "
+                "which the key table does not hold",
+                hint="restore the newest backup of the key table, or the segment",
+            )
+    return secrets
+
+
+def _associated(place: Place, chunks: Chunks, headers: Bytes) -> tuple[memoryview, int]:
+    """The associated data of chunks, one after the other, and the length of each."""
+    fixed = place.dataset.encode(), place.segment, place.fingerprint, place.group.encode()
+    block = place.block.to_bytes(4, "big")
+    template = prefixed(bytes(HEADER_BYTES), *fixed, block, bytes(REF_BYTES), bytes(8), bytes(8))
+    rows = np.empty((len(chunks), len(template)), np.uint8)
+    rows[:] = np.frombuffer(template, np.uint8)
+    rows[:, 4 : 4 + HEADER_BYTES] = headers
+    rows[:, -40:-24] = chunks.refs
+    rows[:, -20:-12] = chunks.first.astype(">u8").view(np.uint8).reshape(-1, 8)
+    rows[:, -8:] = chunks.counts.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return memoryview(rows.tobytes()), len(template)

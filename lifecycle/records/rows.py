@@ -1,0 +1,241 @@
+"""Tables as rows of bytes: the rows of one subject lie side by side, so that a chunk is a slice.
+
+    chunk = rows × width ‖ tail
+    row   = position in the block ‖ bits (nulls, booleans) ‖ one cell per column
+    tail  = the text of the rows, row by row, column by column
+
+The position lets a block come back in its original order, and is known to nobody who cannot open the
+chunk: in clear it would tell which visits of a person lay between which visits of others. Nothing about a
+block is kept but the widths of its cells and which columns have nulls: no minimum, no dictionary, no
+statistics, since those would outlive the erasure of the person they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lifecycle.core.errors import TamperedError
+from lifecycle.records.columns import Cell, Column, Mask, Values, as_bytes, encode, stored_dtype
+
+Bytes = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of one access group lie in the rows of one block.
+
+    Attributes:
+        columns: In their order.
+        cells: One per column.
+        rows: Of the block.
+    """
+
+    columns: tuple[Column, ...]
+    cells: tuple[Cell, ...]
+    rows: int
+
+    @property
+    def position(self) -> int:
+        """Bytes of the position of a row in the block."""
+        return max(1, (max(self.rows - 1, 0).bit_length() + 7) // 8)
+
+    @property
+    def null_bits(self) -> tuple[int, ...]:
+        """Numbers of the columns with a bit for nulls, in the order of the bits."""
+        return tuple(number for number, cell in enumerate(self.cells) if cell.nulls)
+
+    @property
+    def value_bits(self) -> tuple[int, ...]:
+        """Numbers of the columns whose values are bits; these come after those for nulls."""
+        return tuple(number for number, column in enumerate(self.columns) if column.kind == "bit")
+
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Numbers of the columns whose values lie in the tail."""
+        return tuple(number for number, column in enumerate(self.columns) if column.kind == "text")
+
+    def dtype(self) -> np.dtype[Any]:
+        """A row as numpy sees it: ``position`` and ``bits`` as bytes, each cell under its column's number."""
+        bits = (len(self.null_bits) + len(self.value_bits) + 7) // 8
+        fields: list[Any] = [("position", "u1", (self.position,))]
+        if bits:
+            fields.append(("bits", "u1", (bits,)))
+        for number, (column, cell) in enumerate(zip(self.columns, self.cells, strict=True)):
+            if cell.width:
+                fields.append((str(number), stored_dtype(column, cell)))
+        return np.dtype(fields)
+
+
+def chunked(
+    table: Any, columns: Sequence[Column], order: Numbers, counts: Numbers
+) -> tuple[Layout, Iterator[bytes | memoryview]]:
+    """The plaintext of each chunk of a block.
+
+    Args:
+        table: The block, in its original order.
+        columns: Those of one access group.
+        order: int64 (rows,): the rows, subject by subject.
+        counts: int64 (chunks,): rows of each subject, in that order.
+
+    Returns:
+        How the rows are laid out, and one buffer per chunk, made when it is asked for.
+    """
+    arrays = [_array(table, column) for column in columns]
+    encoded = [encode(column, array) for column, array in zip(columns, arrays, strict=True)]
+    layout = Layout(tuple(columns), tuple(cell for cell, _, _ in encoded), table.num_rows)
+    rows = _rows(layout, [(values, nulls) for _, values, nulls in encoded]).take(order, axis=0)
+    ends = np.cumsum(counts)
+    view, width = memoryview(rows.data).cast("B"), rows.shape[1]
+    bounds = [(end - count) * width for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
+    bounds.append(len(view))
+    heads = (view[low:high] for low, high in pairwise(bounds))
+    if not layout.texts:
+        return layout, heads
+    tails = _tails(layout, arrays, order, ends)
+    return layout, (b"".join(pair) for pair in zip(heads, tails, strict=True))
+
+
+def _array(table: Any, column: Column) -> Any:
+    array = table.column(column.name).combine_chunks()
+    return array.cast(column.stored) if pa.types.is_dictionary(array.type) else array
+
+
+def _rows(layout: Layout, encoded: Sequence[tuple[Values, Mask | None]]) -> Bytes:
+    """uint8 (rows, width): the rows in the original order."""
+    dtype = layout.dtype()
+    rows = np.zeros((layout.rows, dtype.itemsize), np.uint8)
+    fields = rows.view(dtype).reshape(layout.rows)
+    places = np.arange(layout.rows, dtype="<u8").view(np.uint8).reshape(layout.rows, 8)
+    fields["position"] = places[:, : layout.position]
+    bits = [encoded[number][1] for number in layout.null_bits]
+    bits += [encoded[number][0] for number in layout.value_bits]
+    if bits:
+        fields["bits"] = np.packbits(np.stack(bits, axis=1), axis=1)  # type: ignore[arg-type]
+    for number, (values, _) in enumerate(encoded):
+        if layout.cells[number].width:
+            fields[str(number)] = values
+    return rows
+
+
+def _tails(layout: Layout, arrays: Sequence[Any], order: Numbers, ends: Numbers) -> Iterator[memoryview]:
+    """The text of each chunk."""
+    parts = [as_bytes(arrays[number]) for number in layout.texts]
+    whole = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary())) if parts[1:] else parts[0]
+    sorted_ = whole.take(pa.array(order))
+    _, offsets, data = sorted_.buffers()
+    starts = np.frombuffer(offsets, np.int64)[np.concatenate([np.zeros(1, np.int64), ends])].tolist()
+    view = memoryview(data).cast("B") if data is not None else memoryview(b"")
+    return (view[low:high] for low, high in pairwise(starts))
+
+
+def assembled(
+    layout: Layout, plain: bytearray, bounds: Numbers, counts: Numbers, wanted: Collection[str]
+) -> tuple[dict[str, Any], Numbers]:
+    """Columns from the plaintext of chunks, in the original order of their rows.
+
+    Args:
+        layout: How the rows are laid out.
+        plain: The chunks, one after the other.
+        bounds: int64 (chunks + 1,): where each begins and the last ends.
+        counts: int64 (chunks,): rows of each.
+        wanted: Names of the columns.
+
+    Returns:
+        The columns by name, and int64 (rows,): which of the rows as sealed comes where.
+
+    Raises:
+        TamperedError: The chunks are of another length than their rows, or repeat a row.
+    """
+    dtype = layout.dtype()
+    rows, tail = _apart(layout, plain, bounds, counts * dtype.itemsize)
+    order = _order(layout, rows)
+    fields = rows.take(order, axis=0).view(dtype).reshape(len(order))
+    bits = np.unpackbits(fields["bits"], axis=1) if "bits" in (dtype.names or ()) else np.empty((0, 0))
+    nulls = {number: bits[:, at].astype(bool) for at, number in enumerate(layout.null_bits)}
+    first = len(layout.null_bits)
+    found = {}
+    for number, (column, cell) in enumerate(zip(layout.columns, layout.cells, strict=True)):
+        if column.name not in wanted or column.kind == "text":
+            continue
+        if column.kind == "bit":
+            values = bits[:, first + layout.value_bits.index(number)]
+        else:
+            values = fields[str(number)] if cell.width else np.zeros(len(order), "V0")
+        found[column.name] = column.decode(values, nulls.get(number), cell)
+    texts = _texts(layout, rows.view(dtype).reshape(len(order)), tail, order, nulls, wanted)
+    return found | texts, order
+
+
+def _apart(layout: Layout, plain: bytearray, bounds: Numbers, heads: Numbers) -> tuple[Bytes, bytes]:
+    """The rows of all chunks, uint8 (rows, width), and the text of all."""
+    width = layout.dtype().itemsize
+    if not layout.texts:
+        if (np.diff(bounds) != heads).any():
+            raise _contradiction()
+        return np.frombuffer(plain, np.uint8).reshape(-1, width), b""
+    if (np.diff(bounds) < heads).any():
+        raise _contradiction()
+    view, starts = memoryview(plain), bounds[:-1].tolist()
+    splits, ends = (bounds[:-1] + heads).tolist(), bounds[1:].tolist()
+    rows = b"".join([view[low:high] for low, high in zip(starts, splits, strict=True)])
+    tail = b"".join([view[low:high] for low, high in zip(splits, ends, strict=True)])
+    return np.frombuffer(rows, np.uint8).reshape(-1, width), tail
+
+
+def _order(layout: Layout, rows: Bytes) -> Numbers:
+    """Which row comes where: the rows that are left, in their original order."""
+    places = np.zeros((len(rows), 8), np.uint8)
+    places[:, : layout.position] = rows[:, : layout.position]
+    positions = places.view("<u8").reshape(len(rows))
+    if len(positions) and positions.max() >= layout.rows:
+        raise _contradiction()
+    found = np.full(layout.rows, -1, np.int64)
+    found[positions] = np.arange(len(rows))
+    order = found[found >= 0]
+    if len(order) != len(rows):
+        raise _contradiction()
+    return order
+
+
+def _texts(
+    layout: Layout,
+    fields: Values,
+    tail: bytes,
+    order: Numbers,
+    nulls: dict[int, Mask],
+    wanted: Collection[str],
+) -> dict[str, Any]:
+    """The columns of text; ``fields`` are the rows as sealed, ``nulls`` in the original order."""
+    count = len(layout.texts)
+    if not any(layout.columns[number].name in wanted for number in layout.texts):
+        return {}
+    lengths = np.stack([fields[str(number)] for number in layout.texts], axis=1).astype(np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    if offsets[-1] != len(tail):
+        raise _contradiction()
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(tail)]
+    every = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+    found = {}
+    for at, number in enumerate(layout.texts):
+        column = layout.columns[number]
+        if column.name in wanted:
+            picked = every.take(pa.array(order * count + at, mask=nulls.get(number)))
+            contiguous = pa.large_string() if "string" in str(column.stored) else pa.large_binary()
+            found[column.name] = column.restore(picked.cast(contiguous).cast(column.stored))
+    return found
+
+
+def _contradiction() -> TamperedError:
+    return TamperedError(
+        "the rows of a block contradict each other: a chunk is repeated, or of another length than its rows",
+        hint="restore the segment from the remote or a backup; never skip the check",
+    )

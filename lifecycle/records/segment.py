@@ -1,0 +1,221 @@
+"""A sealed segment that is read: what it is without any key, and its rows with the keys of their subjects.
+
+``sealing.py`` says how it is laid out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lifecycle.core.errors import ConfigError, EnvelopeError, TamperedError, TruncatedError
+from lifecycle.records.columns import Cell
+from lifecycle.records.envelope import Chunks, Place, open_into
+from lifecycle.records.plan import SealedSchema
+from lifecycle.records.rows import Layout, Numbers, assembled
+from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
+from lifecycle.records.subject_keys import REF_BYTES, KeyRing, SubjectKey
+
+_RESTORE = "restore the segment from the remote or a backup"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Rows that were opened.
+
+    Attributes:
+        table: The columns asked for and the subject refs, in the original order.
+        dropped: Rows that are not in it, because their subject was erased.
+    """
+
+    table: Any
+    dropped: int
+
+
+class SealedSegment:
+    """A segment that lies on disk; looking at it needs no key.
+
+    Args:
+        path: The file.
+
+    Raises:
+        TruncatedError: It is not whole.
+        EnvelopeError: It is no sealed segment, or of a format that is not known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        file = self._file()
+        told = file.metadata.metadata or {}
+        if not {SCHEMA, SEGMENT, BLOCKS} <= set(told):
+            raise EnvelopeError(
+                f"{path} is not a sealed segment", hint="nothing is read as plaintext: seal it first"
+            )
+        self.sealed = SealedSchema.parse(told[SCHEMA])
+        try:
+            self.id = UUID(told[SEGMENT].decode())
+            self._layouts = [self._layout(block) for block in json.loads(told[BLOCKS])]
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise EnvelopeError(f"what {path} says of its blocks is malformed", hint=_RESTORE) from None
+        if len(self._layouts) != file.num_row_groups:
+            raise TruncatedError(
+                f"{path} has {file.num_row_groups} of {len(self._layouts)} blocks", hint=_RESTORE
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows that were sealed, those of erased subjects included."""
+        return sum(layouts[self.sealed.groups[0]].rows for layouts in self._layouts)
+
+    def subjects(self) -> Iterator[Chunks]:
+        """Whose rows it holds and how many, block by block; a scan proves an erasure by it, without keys."""
+        file = self._file()
+        for number in range(len(self._layouts)):
+            yield self._block(file, number, ())[1]
+
+    def open(
+        self, keys: KeyRing, groups: Collection[str], columns: Collection[str] | None = None
+    ) -> Iterator[Opened]:
+        """Open it block by block; the plaintext of one block is in memory at a time.
+
+        Args:
+            keys: The keys of its subjects.
+            groups: The access groups to open; no other is decrypted.
+            columns: Those wanted, of these groups; None: all of them.
+
+        Raises:
+            ConfigError: A group or column is not there, or a column is of a group that was not asked for.
+            KeyMissingError: A subject is neither known nor erased.
+            SealError: Something was changed, cut, moved or sealed under another key.
+        """
+        return self._open(keys, self._wanted(groups, columns))
+
+    def read(self, keys: KeyRing, groups: Collection[str], columns: Collection[str] | None = None) -> Opened:
+        """The whole segment at once; as ``open``."""
+        wanted = self._wanted(groups, columns)
+        blocks = list(self._open(keys, wanted))
+        tables = [block.table for block in blocks] or [self._schema(wanted).empty_table()]
+        return Opened(pa.concat_tables(tables), sum(block.dropped for block in blocks))
+
+    def _open(self, keys: KeyRing, wanted: dict[str, set[str]]) -> Iterator[Opened]:
+        file, schema = self._file(), self._schema(wanted)
+        for number, layouts in enumerate(self._layouts):
+            block, chunks = self._block(file, number, wanted)
+            held = keys.every(chunks.each())
+            columns: dict[str, Any] = {}
+            orders: list[Numbers] = []
+            for group, names in wanted.items():
+                sealed = block.column(f"sealed:{group}").combine_chunks()
+                found, order = self._open_group(sealed, chunks, held, layouts[group], number, group, names)
+                columns |= found
+                orders.append(order)
+            if any(not np.array_equal(orders[0], other) for other in orders[1:]):
+                raise TamperedError(
+                    f"{self.path}: the access groups of block {number} disagree", hint=_RESTORE
+                )
+            counts = [0 if found is None else n for found, n in zip(held, chunks.counts, strict=True)]
+            refs = np.repeat(chunks.refs, counts, axis=0)[orders[0]]
+            subject = pa.FixedSizeBinaryArray.from_buffers(REF, len(refs), [None, pa.py_buffer(refs)])
+            columns[self.sealed.plan.subject] = subject.cast(schema.field(self.sealed.plan.subject).type)
+            table = pa.table([columns[name] for name in schema.names], schema=schema)
+            yield Opened(table, int(chunks.counts.sum()) - table.num_rows)
+
+    def _open_group(
+        self,
+        envelopes: Any,
+        chunks: Chunks,
+        held: Sequence[tuple[SubjectKey, ...] | None],
+        layout: Layout,
+        number: int,
+        group: str,
+        names: Collection[str],
+    ) -> tuple[dict[str, Any], Numbers]:
+        """The wanted columns of one access group, and where each of its rows was."""
+        fingerprint = self.sealed.fingerprint(group, layout.rows, layout.cells)
+        place = Place(self.sealed.plan.dataset, self.id.bytes, fingerprint, group, number)
+        _, offsets, data = envelopes.buffers()
+        bounds = np.frombuffer(offsets, np.int64, len(envelopes) + 1, envelopes.offset * 8)
+        # Arrow's buffers are of signed bytes, which the ciphers refuse.
+        view = memoryview(data).cast("B") if data is not None else memoryview(b"")
+        plain, ends, kept = open_into(self.sealed.plan.suite, place, chunks, held, view, bounds)
+        try:
+            return assembled(layout, plain, ends, chunks.counts[kept], names)
+        finally:
+            plain[:] = bytes(len(plain))
+
+    def _wanted(self, groups: Collection[str], columns: Collection[str] | None) -> dict[str, set[str]]:
+        """The columns to decode, by access group."""
+        known = self.sealed.groups
+        if unknown := sorted(set(groups) - set(known)) or not groups:
+            asked = ", ".join(map(repr, unknown)) if isinstance(unknown, list) else "none"
+            raise ConfigError(
+                f"access groups asked for: {asked}", hint=f"the segment has: {', '.join(known)}"
+            )
+        wanted = {
+            group: {column.name for column in self.sealed.columns(group)} for group in sorted(set(groups))
+        }
+        if columns is None:
+            return wanted
+        there = set().union(*wanted.values()) | {self.sealed.plan.subject}
+        if refused := sorted(set(columns) - there):
+            raise ConfigError(
+                f"columns {', '.join(map(repr, refused))} are not in the access groups "
+                f"{', '.join(sorted(groups))}",
+                hint="ask for their group too, if the policy allows it, or leave them out",
+            )
+        return {group: names & set(columns) for group, names in wanted.items()}
+
+    def _schema(self, wanted: dict[str, set[str]]) -> Any:
+        names = set().union(*wanted.values()) | {self.sealed.plan.subject}
+        return pa.schema([field for field in self.sealed.schema if field.name in names])
+
+    def _layout(self, block: dict[str, Any]) -> dict[str, Layout]:
+        """How each access group of a block is laid out."""
+        found = {}
+        for group in self.sealed.groups:
+            cells = tuple(
+                Cell(int(width), bool(nulls), int(scale)) for width, nulls, scale in block["cells"][group]
+            )
+            columns = self.sealed.columns(group)
+            if len(cells) != len(columns):
+                raise ValueError
+            found[group] = Layout(columns, cells, int(block["rows"]))
+        return found
+
+    def _file(self) -> Any:
+        try:
+            return pq.ParquetFile(self.path, memory_map=True)
+        except (OSError, pa.ArrowException):
+            raise TruncatedError(f"{self.path} is not a whole Parquet file", hint=_RESTORE) from None
+
+    def _block(self, file: Any, number: int, groups: Collection[str]) -> tuple[Any, Chunks]:
+        """One row group: its envelopes of some access groups, and whose they are."""
+        names = ["ref", "n", *(f"sealed:{group}" for group in groups)]
+        try:
+            block = file.read_row_group(number, columns=names)
+            if block.num_columns != len(names) or any(column.null_count for column in block.columns):
+                raise ValueError
+            columns = [pa.field("ref", REF), pa.field("n", pa.uint32())]
+            columns += [pa.field(name, pa.large_binary()) for name in names[2:]]
+            block = block.cast(pa.schema(columns))
+            refs = block.column("ref").combine_chunks()
+        except (OSError, ValueError, pa.ArrowException):
+            raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
+        raw = np.frombuffer(
+            refs.buffers()[1] or b"", np.uint8, len(refs) * REF_BYTES, refs.offset * REF_BYTES
+        )
+        counts = block.column("n").to_numpy().astype(np.int64)
+        if counts.sum() != self._layouts[number][self.sealed.groups[0]].rows:
+            raise TamperedError(
+                f"block {number} of {self.path} does not count the rows that were sealed",
+                hint=_RESTORE,
+            )
+        return block, Chunks.of(raw.reshape(-1, REF_BYTES), counts)

@@ -1,0 +1,296 @@
+"""An envelope opens where it belongs, under the key it was sealed with, byte for byte, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.core.errors import (
+    CommitmentError,
+    EnvelopeError,
+    KeyMissingError,
+    LifecycleError,
+    TamperedError,
+    TruncatedError,
+)
+from lifecycle.records import envelope
+from lifecycle.records.derivation import Suite, derive, hmac_sha512, prefixed
+from lifecycle.records.envelope import HEADER_BYTES, OVERHEAD, Chunks, Place, open_into, seal
+from lifecycle.records.subject_keys import SubjectKey
+
+SUITES = pytest.mark.parametrize("suite", list(Suite))
+PLACE = Place("patients", bytes(range(16)), bytes(range(32)), "clinical", 3)
+KEYS = [SubjectKey(1, bytes([7]) * 32), SubjectKey(513, bytes([8]) * 32)]
+PLAIN = [b"blood pressure 120/80", b""]
+CHUNKS = Chunks.of(
+    np.frombuffer(b"subject one 16 b" + b"subject two 16 b", np.uint8).reshape(2, 16), np.array([3, 1])
+)
+
+
+def sealed(suite, place=PLACE, chunks=CHUNKS, keys=KEYS, plain=PLAIN):
+    pieces = seal(suite, place, chunks, keys, plain)
+    return [head + body for head, body in zip(pieces[::2], pieces[1::2], strict=True)]
+
+
+def opened(suite, envelopes, place=PLACE, chunks=CHUNKS, keys=KEYS):
+    offsets = np.cumsum([0, *map(len, envelopes)])
+    held = [key if key is None else (key,) for key in keys]
+    plain, bounds, kept = open_into(suite, place, chunks, held, memoryview(b"".join(envelopes)), offsets)
+    return {int(at): bytes(plain[bounds[i] : bounds[i + 1]]) for i, at in enumerate(kept)}
+
+
+@SUITES
+def test_what_is_sealed_opens_again(suite):
+    envelopes = sealed(suite)
+    assert [len(each) for each in envelopes] == [len(plain) + OVERHEAD for plain in PLAIN]
+    assert opened(suite, envelopes) == dict(enumerate(PLAIN))
+
+
+@given(st.lists(st.binary(max_size=80), min_size=1, max_size=12), st.sampled_from(list(Suite)))
+def test_any_bytes_come_back(plain, suite):
+    chunks = Chunks.of(
+        np.arange(16 * len(plain), dtype=np.uint8).reshape(-1, 16), np.ones(len(plain), np.int64)
+    )
+    keys = [SubjectKey(1 + i, bytes([i]) * 32) for i in range(len(plain))]
+    envelopes = sealed(suite, chunks=chunks, keys=keys, plain=plain)
+    assert list(opened(suite, envelopes, chunks=chunks, keys=keys).values()) == plain
+
+
+def test_more_chunks_than_one_batch_come_back(monkeypatch):
+    monkeypatch.setattr(envelope, "_BATCH", 2)
+    plain = [bytes([i]) * i for i in range(7)]
+    chunks = Chunks.of(np.arange(112, dtype=np.uint8).reshape(7, 16), np.arange(1, 8))
+    keys = [SubjectKey(1, bytes([i]) * 32) for i in range(7)]
+    envelopes = sealed(Suite.AES_256_GCM, chunks=chunks, keys=keys, plain=plain)
+    assert list(opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=keys).values()) == plain
+    held = [None if i % 2 else key for i, key in enumerate(keys)]
+    assert opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=held) == {
+        i: plain[i] for i in (0, 2, 4, 6)
+    }
+
+
+GOLDEN = {
+    Suite.AES_256_GCM: (
+        "4c53450101000001c5a9f938340b72d3decf0736b9ad41d96c71ef1052717e9b553f0be5923432fd0001020304050607"
+        "08090a0b2b7773bf1f659cb170311dc609b32d4454fef7cd57cda095ba2483926b5b5de8994212d23b"
+    ),
+    Suite.AES_256_SIV: (
+        "4c534501020000010ac695d999ddd77be7102752a32f9f5653ec34087f7b8fbf32f1e5bf6ed4fd000000000000000000"
+        "000000004b658cc4d6f60a36ec5e6ccef61ab8233f03cd72e688221a6db34108f2ab127ef0df2c750d"
+    ),
+}
+
+
+@SUITES
+def test_envelopes_of_version_1_are_frozen(suite, monkeypatch):
+    """If this fails, what is already on disks can no longer be opened: make a new version instead."""
+    monkeypatch.setattr(os, "urandom", lambda count: bytes(range(count)))
+    assert sealed(suite)[0].hex() == GOLDEN[suite]
+    monkeypatch.undo()
+    assert opened(suite, [bytes.fromhex(GOLDEN[suite]), sealed(suite)[1]])[0] == PLAIN[0]
+
+
+@SUITES
+def test_every_flipped_byte_is_rejected(suite):
+    first, second = sealed(suite)
+    for at in range(len(first)):
+        for mask in (0x01, 0x80):
+            broken = first[:at] + bytes([first[at] ^ mask]) + first[at + 1 :]
+            with pytest.raises(LifecycleError) as caught:
+                opened(suite, [broken, second])
+            expected = {
+                at < 6: EnvelopeError,
+                6 <= at < 8: KeyMissingError,
+                8 <= at < 40: CommitmentError,
+                at >= 40: EnvelopeError if suite is Suite.AES_256_SIV and at < 52 else TamperedError,
+            }[True]
+            assert type(caught.value) is expected
+            assert "blood" not in str(caught.value)
+
+
+@SUITES
+@pytest.mark.parametrize(
+    "place",
+    [
+        replace(PLACE, segment=bytes(16)),
+        replace(PLACE, fingerprint=bytes(32)),
+        replace(PLACE, block=4),
+    ],
+)
+def test_an_envelope_that_was_moved_is_rejected(suite, place):
+    with pytest.raises(TamperedError):
+        opened(suite, sealed(suite), place=place)
+
+
+@SUITES
+@pytest.mark.parametrize("place", [replace(PLACE, dataset="staff"), replace(PLACE, group="identifiers")])
+def test_another_dataset_or_access_group_has_other_keys(suite, place):
+    with pytest.raises(CommitmentError):
+        opened(suite, sealed(suite), place=place)
+
+
+@SUITES
+def test_swapped_subjects_are_rejected_whether_with_their_keys_or_without(suite):
+    one, two = sealed(suite)
+    with pytest.raises(KeyMissingError):
+        opened(suite, [two, one])
+    chunks = Chunks.of(CHUNKS.refs[::-1], CHUNKS.counts)
+    with pytest.raises(TamperedError):
+        opened(suite, [one, two], chunks=chunks)
+    with pytest.raises(TamperedError):  # a whole chunk, key and ref and count, in another's place
+        opened(
+            suite,
+            [two, one],
+            chunks=Chunks.of(chunks.refs, np.array([1, 3])),
+            keys=KEYS[::-1],
+        )
+
+
+@SUITES
+def test_another_number_of_rows_is_rejected(suite):
+    with pytest.raises(TamperedError):
+        opened(suite, sealed(suite), chunks=Chunks.of(CHUNKS.refs, np.array([2, 2])))
+
+
+@SUITES
+def test_a_wrong_key_is_told_from_a_changed_text_and_from_a_missing_generation(suite):
+    wrong = [SubjectKey(1, bytes(32)), KEYS[1]]
+    with pytest.raises(CommitmentError, match="chunk 0"):
+        opened(suite, sealed(suite), keys=wrong)
+    with pytest.raises(KeyMissingError, match="generation 1 "):
+        opened(suite, sealed(suite), keys=[replace(KEYS[0], generation=2), KEYS[1]])
+
+
+@SUITES
+def test_a_cut_envelope_says_so(suite):
+    one, two = sealed(suite)
+    with pytest.raises(TruncatedError, match="chunk 1"):
+        opened(suite, [one, two[:-1]])
+    with pytest.raises(TamperedError, match="chunk 0"):
+        opened(suite, [one[:-1], two])
+
+
+def test_plaintext_is_never_taken_for_an_envelope():
+    with pytest.raises(EnvelopeError, match="does not begin"):
+        opened(Suite.AES_256_GCM, [b"p" * 200, b"q" * 200])
+
+
+def test_one_suite_is_not_opened_as_the_other():
+    with pytest.raises(EnvelopeError, match="another suite"):
+        opened(Suite.AES_256_SIV, sealed(Suite.AES_256_GCM))
+
+
+@SUITES
+def test_erased_subjects_are_passed_over_even_if_their_envelope_is_broken(suite):
+    one, two = sealed(suite)
+    assert opened(suite, [b"x" * 80, two], keys=[None, KEYS[1]]) == {1: PLAIN[1]}
+    assert opened(suite, [one, two], keys=[None, None]) == {}
+
+
+def test_nonces_differ_and_the_deterministic_suite_repeats_itself():
+    one, two = (sealed(Suite.AES_256_GCM, plain=[b"a", b"a"]) for _ in range(2))
+    assert len({each[40:52] for each in one + two}) == 4
+    assert sealed(Suite.AES_256_SIV) == sealed(Suite.AES_256_SIV)
+
+
+def test_the_buffer_is_wiped_when_a_later_chunk_is_broken(monkeypatch):
+    buffers = []
+
+    class Kept(bytearray):
+        def __init__(self, size):
+            super().__init__(size)
+            buffers.append(self)
+
+    monkeypatch.setattr(envelope, "bytearray", Kept, raising=False)
+    one, two = sealed(Suite.AES_256_GCM, plain=[b"marker " * 9, b"marker"])
+    with pytest.raises(TamperedError):
+        opened(Suite.AES_256_GCM, [one, two[:-1] + bytes([two[-1] ^ 1])])
+    assert buffers == [bytearray(9 * 7 + 6)]
+
+
+def test_a_ciphertext_that_is_valid_under_two_keys_is_refused():
+    """GCM does not commit: two tags agree for one free block of ciphertext. The commitment does."""
+    chunks, keys = CHUNKS[:1], [SubjectKey(1, bytes([n]) * 32) for n in (1, 2)]
+    first = sealed(Suite.AES_256_GCM, chunks=chunks, keys=keys[:1], plain=[bytes(32)])[0]
+    heads = [first, sealed(Suite.AES_256_GCM, chunks=chunks, keys=keys[1:], plain=[bytes(32)])[0]]
+    ciphers = [derive(Suite.AES_256_GCM, 1, [key.secret], "patients", "clinical")[0][0] for key in keys]
+    header = first[:HEADER_BYTES]
+    associated, _ = envelope._associated(PLACE, chunks, np.frombuffer(header, np.uint8)[None])
+    body = _two_keys(ciphers, header[40:52], bytes(associated))
+    texts = {AESGCM(key).decrypt(header[40:52], body, bytes(associated)) for key in ciphers}
+    assert len(texts) == 2  # it opens under both
+    assert len(opened(Suite.AES_256_GCM, [header + body], chunks=chunks, keys=keys[:1])) == 1
+    with pytest.raises(CommitmentError):
+        opened(Suite.AES_256_GCM, [header + body], chunks=chunks, keys=keys[1:])
+    assert heads[0][8:40] != heads[1][8:40]
+
+
+def _two_keys(ciphers, nonce, associated):
+    """Two blocks and a tag that GCM accepts under both keys: the second block is solved for."""
+
+    def block(key, data):
+        return int.from_bytes(Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(data), "big")
+
+    padded = associated + bytes(-len(associated) % 16)
+    lengths = int.from_bytes(struct.pack(">QQ", len(associated) * 8, 256), "big")
+    first = int.from_bytes(b"any sixteen byte", "big")
+    total, factor = 0, 0
+    for key in ciphers:
+        h, mask, state = block(key, bytes(16)), block(key, nonce + b"\0\0\0\1"), 0
+        for at in range(0, len(padded), 16):
+            state = _times(state ^ int.from_bytes(padded[at : at + 16], "big"), h)
+        state = _times(state ^ first, h)
+        square = _times(h, h)
+        total ^= _times(state, square) ^ _times(lengths, h) ^ mask
+        factor ^= square
+    second = _times(total, _inverse(factor))
+    key = ciphers[0]
+    h, state = block(key, bytes(16)), 0
+    for word in (padded, first.to_bytes(16, "big"), second.to_bytes(16, "big"), lengths.to_bytes(16, "big")):
+        for at in range(0, len(word), 16):
+            state = _times(state ^ int.from_bytes(word[at : at + 16], "big"), h)
+    tag = state ^ block(key, nonce + b"\0\0\0\1")
+    return b"".join(part.to_bytes(16, "big") for part in (first, second, tag))
+
+
+def _times(x, y):
+    """The product in GCM's field (NIST SP 800-38D, algorithm 1)."""
+    z = 0
+    for bit in range(127, -1, -1):
+        if x >> bit & 1:
+            z ^= y
+        y = y >> 1 ^ (0xE1 << 120 if y & 1 else 0)
+    return z
+
+
+def _inverse(x):
+    """One over x: its power of 2^128 - 2."""
+    result, power = 1 << 127, x
+    for _ in range(127):
+        power = _times(power, power)
+        result = _times(result, power)
+    return result
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=5), st.binary(max_size=300))
+def test_many_hmacs_are_those_of_the_standard_library(keys, message):
+    assert hmac_sha512(keys, message) == [hmac.digest(key, message, hashlib.sha512) for key in keys]
+
+
+def test_parts_with_their_lengths_are_never_mistaken_for_others():
+    assert prefixed(b"ab", b"c") != prefixed(b"a", b"bc") != prefixed(b"abc")
+
+
+def test_a_key_shows_nothing_of_itself():
+    assert "secret" not in repr(KEYS[0])
+    assert repr(KEYS[0].secret) not in repr(KEYS[0])
