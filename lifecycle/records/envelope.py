@@ -208,9 +208,14 @@ def open_into(
             _open_batch(suite, place, numbers, chunks[numbers], keys, sealed, offsets, view[low:high])
     except BaseException:
         # After a bad tag the buffer holds what was not authenticated; before it, other people's rows.
-        view[:] = bytes(len(view))
+        wipe(plain)
         raise
     return plain, bounds, kept
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a buffer with zeros; `del` would leave its content in memory."""
+    np.frombuffer(buffer, np.uint8)[:] = 0
 
 
 def _open_batch(

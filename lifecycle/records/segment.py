@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ConfigError, EnvelopeError, TamperedError, TruncatedError
 from lifecycle.records.columns import Cell
-from lifecycle.records.envelope import Chunks, Place, open_into
+from lifecycle.records.envelope import Chunks, Place, open_into, wipe
 from lifecycle.records.plan import SealedSchema
 from lifecycle.records.rows import Layout, Numbers, assembled
 from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
@@ -122,7 +122,8 @@ class SealedSegment:
                     f"{self.path}: the access groups of block {number} disagree", hint=_RESTORE
                 )
             counts = [0 if found is None else n for found, n in zip(held, chunks.counts, strict=True)]
-            refs = np.repeat(chunks.refs, counts, axis=0)[orders[0]]
+            owners = np.repeat(np.arange(len(chunks)), counts).take(orders[0])
+            refs = chunks.refs.take(owners, axis=0)
             subject = pa.FixedSizeBinaryArray.from_buffers(REF, len(refs), [None, pa.py_buffer(refs)])
             columns[self.sealed.plan.subject] = subject.cast(schema.field(self.sealed.plan.subject).type)
             table = pa.table([columns[name] for name in schema.names], schema=schema)
@@ -149,7 +150,7 @@ class SealedSegment:
         try:
             return assembled(layout, plain, ends, chunks.counts[kept], names)
         finally:
-            plain[:] = bytes(len(plain))
+            wipe(plain)
 
     def _wanted(self, groups: Collection[str], columns: Collection[str] | None) -> dict[str, set[str]]:
         """The columns to decode, by access group."""

@@ -13,7 +13,7 @@ REF_BYTES = 16
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SubjectKey:
     """The raw key of one subject, of one generation. Its repr shows nothing of the key.
 
