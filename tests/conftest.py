@@ -26,6 +26,24 @@ os.environ.update(
 )
 
 
+LONGEST = (
+    "docs/test_docs_your_own_system.py",
+    "flows/test_flows_crash.py",
+    "flows/test_flows_deployed.py",
+    "flows/test_flows_story.py",
+    "flows/test_flows_servers.py",
+    "data/test_workspace_crash.py",
+    "benchmarks/test_benchmarks_figures.py",
+)
+"""Files that take a minute or more each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin first, so that no core waits for one of them at the end."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_temporary_folder(tmp_path_factory):
     """What processes of the tests leave in the temporary folder goes with it; its path is short."""

@@ -100,12 +100,36 @@ def fresh(tmp_path_factory) -> Path:
 @pytest.fixture
 def project(fresh, tmp_path) -> Project:
     """A project of the test's own; nothing of it has been deployed."""
-    shutil.copytree(fresh, tmp_path / "project", symlinks=True)
-    return Project(tmp_path / "project")
+    return copied(fresh, tmp_path)
 
 
 @pytest.fixture
-def batch_project(project) -> Project:
+def batch_project(fresh, tmp_path) -> Project:
     """One whose requirements need no server process, so that its flows are quick."""
-    project.change_params(requirements={"mode": "batch"})
+    return copied(fresh, tmp_path, requirements={"mode": "batch"})
+
+
+def copied(fresh: Path, folder: Path, **sections: Any) -> Project:
+    """A copy of a project that nobody has deployed from, with other sections of parameters."""
+    shutil.copytree(fresh, folder / "project", symlinks=True)
+    project = Project(folder / "project")
+    if sections:
+        project.change_params(**sections)
     return project
+
+
+def converged(project: Project) -> None:
+    """One version is registered and live, nothing lies about, and there is nothing left to do."""
+    [deployment] = project.ledger.history(SYSTEM)
+    registered = project.registered()
+    assert registered["versions"] == [deployment.version]
+    assert registered["aliases"]["champion"] == deployment.version
+    assert tidy(project)
+    assert project.json("update", SYSTEM, "--as-of", "2025-03-01")["status"] == "unchanged"
+    assert len(project.ledger.history(SYSTEM)) == 1
+
+
+def tidy(project: Project) -> bool:
+    """Whether the user's checkout is as it was committed, and no lock of git is left."""
+    locks = list((project.root / ".git").rglob("*.lock"))
+    return not locks and project.git("status", "--porcelain") == ""

@@ -64,64 +64,6 @@ def test_a_system_is_deployed_updated_rolled_back_and_reproduced(project):
     assert "has no version '9'" in project.run("reproduce", SYSTEM, "9", expect=6).stderr
 
 
-def test_the_champion_answers_a_reviewer_as_the_endpoint_does_and_scores_files(batch_project):
-    batch_project.run("first-deployment", SYSTEM, "--as-of", "2025-03-01")
-    code = f"""
-import mlflow, pandas
-from lifecycle.core.release import read_schema
-from lifecycle.core.rows import encode_records
-from lifecycle.core.settings import Settings
-from lifecycle.core.synthetic import synthetic_records
-from lifecycle.wiring import open_engine, open_ledger, open_store
-
-settings = Settings()
-folder = open_store(settings).fetch(open_ledger(settings).live("{SYSTEM}").release)
-schema = read_schema(folder)
-names = [spec.name for spec in schema.features]
-records = [{{name: record[name] for name in names}} for record in synthetic_records(schema, 20)]
-expected = open_engine(folder, settings.project).predict(encode_records(schema, records))
-mlflow.set_tracking_uri(settings.tracking)
-answers = mlflow.pyfunc.load_model("models:/{SYSTEM}@champion").predict(pandas.DataFrame(records))
-assert answers.tolist() == expected.tolist()
-"""
-    batch_project.python("-c", code)
-    files_are_scored_and_published_once(batch_project)
-
-
-def files_are_scored_and_published_once(project):
-    words = ("score", SYSTEM, "--input", "source/*.csv", "--output", "scores", "--chunk-rows", "1000")
-    killed = ("lifecycle.data.scoring.work.WorkFolder.finish", "2")
-    project.python(str(KILLED), *killed, *words, expect=-signal.SIGKILL)
-    assert not (project.root / "scores").exists()
-    result = project.json(*words)
-    assert (result["status"], result["counts"]["scored"]) == ("published", 3000)
-    assert {gate["verdict"] for gate in result["gates"]} == {"kept"}
-    assert project.json(*words)["status"] == "unchanged"
-
-    # Ever the same van, for ever the same distance: the scores cannot be what training knew.
-    lines = (project.root / "source" / "delivery-time.csv").read_text().splitlines()
-    (project.root / "odd.csv").write_text("\n".join([lines[0], *[lines[1]] * 2000]))
-    odd = ("score", SYSTEM, "--input", "odd.csv", "--output", "odd")
-    held = project.run(*odd, expect=11)
-    assert "shift of the scores" in held.stdout
-    assert "--accept" in held.stdout
-    assert project.json(*odd, "--accept", "a test")["accepted"] == "a test"
-
-
-def test_a_developer_works_with_dvc_in_the_ordinary_checkout(batch_project):
-    project = batch_project
-    project.run("first-deployment", SYSTEM, "--as-of", "2025-03-01")
-    snapshot = project.json("data", "checkout", SYSTEM)["snapshot"]
-    assert (
-        snapshot == project.git("show", f"lifecycle/{SYSTEM}:data/{SYSTEM}.dvc").split("md5: ")[1].split()[0]
-    )
-    project.python("-m", "dvc", "repro")
-    assert "median_ape" in project.python("-m", "dvc", "metrics", "show").stdout
-    project.python("-m", "dvc", "plots", "show", "--out", ".lifecycle/plots")
-    project.python("-m", "dvc", "exp", "run", "--set-param", f"systems.{SYSTEM}.seed=8")
-    assert "seed" in project.python("-m", "dvc", "params", "diff").stdout
-
-
 def test_too_little_data_is_skipped_and_nothing_is_trained(batch_project):
     result = batch_project.json("first-deployment", SYSTEM, "--as-of", "2024-08-01", expect=10)
     assert result["status"] == "skipped"
