@@ -18,13 +18,13 @@ from lifecycle.core.reference import NumberProfile, ReferenceProfile
 from lifecycle.core.release import write_release
 from lifecycle.core.rows import Tensors
 from lifecycle.core.scoring import ScoreManifest, ScoreRequest, ScoreResult
-from lifecycle.core.values import Lineage, Parity, Release, Window
+from lifecycle.core.values import Release
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving.engine import load_engine
 from lifecycle.serving.store import VerifiedReleaseStore
 from lifecycle.steps.score import Scorer
 from lifecycle.training.reference import profile_number
-from tests.serving.conftest import HOMES, NOON, promote, write_model
+from tests.serving.conftest import FACTS, HOMES, NOON, promote, write_model
 from tests.simulators.ledger import LedgerSimulator
 
 ROWS = 250
@@ -39,23 +39,6 @@ COLUMNS = {
     "note": [None if n % 2 else f"n{n}" for n in range(ROWS)],
 }
 HOUSES = pl.DataFrame(COLUMNS)
-WINDOW = Window(start=NOON, end=NOON, rows=1)
-FACTS: dict[str, object] = {
-    "system": "homes",
-    "lineage": Lineage(
-        snapshot="a1",
-        commit="b2",
-        params="c3",
-        environment="d4",
-        split="e5",
-        seed=7,
-        train=WINDOW,
-        validation=WINDOW,
-        test=WINDOW,
-    ),
-    "metrics": {},
-    "parity": Parity(rows=1, worst_relative=0.0, worst_row="h1", rtol=1e-4),
-}
 
 
 @dataclass
@@ -113,8 +96,7 @@ class World:
             )
             (folder / "reference.json").write_text(reference.model_dump_json())
             files["reference.json"] = folder / "reference.json"
-        whole = {"task": "regression", "threshold": 0.5} | FACTS | facts
-        release = write_release(files, whole, self.root / "registry", self.signer)
+        release = write_release(files, FACTS | facts, self.root / "registry", self.signer)
         promote(self.ledger, release, version)
         return release
 

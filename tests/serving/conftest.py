@@ -64,6 +64,28 @@ ANSWER = 2 * 1000 + 100 * 3 + 7 + 50 + 10
 """What a release with constant 0 answers for ``HOME``."""
 
 
+_WINDOW = Window(start=NOON, end=NOON + timedelta(days=30), rows=100)
+FACTS: dict[str, object] = {
+    "system": "homes",
+    "task": "regression",
+    "threshold": 0.5,
+    "lineage": Lineage(
+        snapshot="a1",
+        commit="b2",
+        params="c3",
+        environment="d4",
+        split="e5",
+        seed=7,
+        train=_WINDOW,
+        validation=_WINDOW,
+        test=_WINDOW,
+    ),
+    "metrics": {"mae": 12.5},
+    "parity": Parity(rows=10, worst_relative=0.0, worst_row="h1", rtol=1e-4),
+}
+"""What the manifest of a release says of it."""
+
+
 def write_model(folder: Path, constant: float, schema: RecordSchema = HOMES) -> Path:
     """A model folder: a weighted sum of the numbers, an effect of the wall, and a constant."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,27 +146,7 @@ class Releases:
         **served: object,
     ) -> Release:
         model = write_model(self.folder / "model", constant, schema)
-        window = Window(start=NOON, end=NOON + timedelta(days=30), rows=100)
-        lineage = Lineage(
-            snapshot="a1",
-            commit="b2",
-            params="c3",
-            environment="d4",
-            split="e5",
-            seed=7,
-            train=window,
-            validation=window,
-            test=window,
-        )
-        facts: dict[str, object] = {
-            "system": system,
-            "task": task,
-            "threshold": threshold,
-            "lineage": lineage,
-            "metrics": {"mae": 12.5},
-            "parity": Parity(rows=10, worst_relative=0.0, worst_row="h1", rtol=1e-4),
-        }
-        facts |= served
+        facts = FACTS | {"system": system, "task": task, "threshold": threshold} | served
         files = {name: model / name for name in ("model.onnx", "schema.json")}
         return write_release(files, facts, self.folder / "releases", self.signer)
 
