@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.flows.conftest import SYSTEM, converged, tidy
+from tests.flows.conftest import SYSTEM, converged
 
 KILLED = Path(__file__).with_name("killed.py")
 FIRST = ("first-deployment", SYSTEM, "--as-of", "2025-03-01")
@@ -25,7 +25,6 @@ def test_killed_after_one_step_after_the_other_the_flow_converges(batch_project)
         # That it dies only after this step shows: it got past what the death before has left.
         assert project.ledger.history(SYSTEM) == ()
         project.python(str(KILLED), step, "1", *FIRST, expect=-signal.SIGKILL)
-        assert tidy(project)
     again = project.run(*FIRST, expect=6)
     assert "run `lifecycle update delivery-time`" in again.stderr
     converged(project)
