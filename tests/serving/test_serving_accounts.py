@@ -122,7 +122,6 @@ def test_a_system_may_log_nothing(serve, tmp_path):
 def full_disk(monkeypatch):
     """Writing to a segment fails as on a full disk, as long as the list holds anything."""
     full: list[bool] = []
-    write, writev = os.write, os.writev
 
     def refusing(call):
         def refuse(*arguments):
@@ -132,8 +131,8 @@ def full_disk(monkeypatch):
 
         return refuse
 
-    monkeypatch.setattr(os, "write", refusing(write))
-    monkeypatch.setattr(os, "writev", refusing(writev))
+    for name in ("write", "writev", "pwrite", "pwritev"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
     return full
 
 
