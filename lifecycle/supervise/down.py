@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-
-import psutil
+import time
 
 from lifecycle.core.errors import UnavailableError
 from lifecycle.core.settings import Settings
 from lifecycle.supervise.daemon import control, process_table, remove_socket
-from lifecycle.supervise.processes import sweep
+from lifecycle.supervise.processes import LOOK_SECONDS, sweep
 from lifecycle.supervise.state import Stack, read_stack, run_folder
 
 
@@ -42,7 +41,10 @@ def _shut_down(stack: Stack) -> int:
             supervisor.shutdown()
     except UnavailableError:
         return 0  # it hangs or is ending: the sweep does without it
-    patience = sum(service.grace + 1 for service in stack.services)
-    with contextlib.suppress(psutil.Error):
-        psutil.Process(stack.pid).wait(timeout=patience)
+    deadline = time.monotonic() + sum(service.grace + 1 for service in stack.services)
+    while stack.alive and time.monotonic() < deadline:
+        # It sees which services have ended once a second, and whenever it is asked something.
+        with contextlib.suppress(UnavailableError):
+            process_table(stack)
+        time.sleep(LOOK_SECONDS)
     return len(running) + 1

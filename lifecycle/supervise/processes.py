@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import psutil
 
 MARK = "LIFECYCLE_SUPERVISED"
 """Environment variable that every process of a stack carries; its value is the state folder."""
+
+LOOK_SECONDS = 0.02
+"""Between two looks at processes that are to end."""
 
 
 def is_alive(pid: int, created: float) -> bool:
@@ -108,10 +112,31 @@ def sweep(state: Path, keeper: int, grace: float) -> int:
 def _end(processes: Sequence[psutil.Process], grace: float) -> None:
     for process in processes:
         _signal(process, force=False)
-    _, stubborn = psutil.wait_procs(processes, timeout=grace)
+    stubborn = _running_after(processes, grace)
     for process in stubborn:
         _signal(process, force=True)
-    psutil.wait_procs(stubborn, timeout=grace)
+    _running_after(stubborn, grace)
+
+
+def _running_after(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait for processes to end; which of them still run after so many seconds.
+
+    Orphans that have ended stay in the table until process 1 collects them, which in a container may take a
+    second or for ever: they are not waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while running := [process for process in processes if _runs(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_SECONDS)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(process: psutil.Process, *, force: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from lifecycle.core.errors import BusyError, UnavailableError
 from lifecycle.core.settings import Settings
 from lifecycle.supervise.daemon import control
 from lifecycle.supervise.down import down
-from lifecycle.supervise.processes import listens
+from lifecycle.supervise.processes import MARK, listens, sweep
 from lifecycle.supervise.state import addresses, read_stack, run_folder
 from lifecycle.supervise.status import as_text, status
 from lifecycle.supervise.up import up
@@ -117,6 +118,21 @@ def test_children_in_sessions_of_their_own_go_too(settings, said):
 
     down(settings)
     assert processes_of(str(settings.state)) == []
+
+
+def test_who_has_ended_is_not_waited_for_until_its_parent_collects_it(tmp_path):
+    code = (
+        "import os, subprocess, sys; "
+        "child = subprocess.Popen(['sleep', '600'], env={**os.environ, sys.argv[1]: sys.argv[2]}); "
+        "print(child.pid, flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, MARK, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as careless:
+        orphan = psutil.Process(int(careless.stdout.readline()))
+        begin = time.monotonic()
+        assert sweep(tmp_path, keeper=0, grace=60) == 1
+        assert time.monotonic() - begin < 30
+        assert orphan.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_crash_of_the_keeper_is_cleaned_up(settings, said):
