@@ -26,9 +26,11 @@ from lifecycle.wiring.loop import (
     reproduce,
     run_stage,
 )
+from lifecycle.wiring.records import Office, open_office
 from lifecycle.wiring.service import addresses, capacity, serve, work
 
 __all__ = [
+    "Office",
     "addresses",
     "capacity",
     "checkout_data",
@@ -42,6 +44,7 @@ __all__ = [
     "open_ledger",
     "open_log",
     "open_loop",
+    "open_office",
     "open_registry",
     "open_scorer",
     "open_signer",
