@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ConfigError, EnvelopeError, TamperedError, TruncatedError
 from lifecycle.records.columns import Cell
-from lifecycle.records.envelope import Chunks, Place, open_into, wipe
+from lifecycle.records.envelope import open_into, wipe
+from lifecycle.records.place import Chunks, Numbers, Place
 from lifecycle.records.plan import SealedSchema
-from lifecycle.records.rows import Layout, Numbers, assembled
+from lifecycle.records.rows import Layout, assembled
 from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
 from lifecycle.records.subject_keys import REF_BYTES, KeyRing, SubjectKey
 
