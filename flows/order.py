@@ -54,6 +54,7 @@ class Runner(Protocol):
 def _ingested(snapshot: Snapshot) -> str:
     counts = snapshot.counts
     said = f"{counts.kept:,} rows, {counts.quarantined:,} refused, {counts.immature:,} awaiting their label"
+    said += counts.withheld
     return "\n".join([said, *(f"warning: {warning}" for warning in snapshot.warnings)])
 
 

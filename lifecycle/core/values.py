@@ -48,6 +48,17 @@ class Counts(Value):
     unconsented: int = 0
     erased: int = 0
 
+    @property
+    def withheld(self) -> str:
+        """In words, how many rows of people may not be learnt from; nothing if there are none.
+
+        Example:
+            >>> Counts(unconsented=3).withheld
+            ', 3 without consent'
+        """
+        told = {"without consent": self.unconsented, "of erased subjects": self.erased}
+        return "".join(f", {count:,} {what}" for what, count in told.items() if count)
+
 
 class Snapshot(Value):
     """An immutable, content-addressed version of a system's data.
