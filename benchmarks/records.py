@@ -71,8 +71,9 @@ def measure(bench: Bench) -> Figure:
             "precision, age, day, sex, smoker), visits of different subjects interleaved, all in one access "
             "group: sealed from an Arrow table into a file with its digest, and opened into an Arrow table "
             "in the original order. Rows per second of processor time, all threads together; raw keys are "
-            "in memory, as the key table leaves them when it was asked for them. Fernet encrypts each field under its subject's key, on every "
-            f"{_FERNET_SHARE}th row. Plain Parquet is the same table as pyarrow writes and reads it. "
+            "in memory, in the order in which they are asked for. Fernet encrypts each field under its "
+            f"subject's key, on every {_FERNET_SHARE}th row. "
+            "Plain Parquet is the same table as pyarrow writes and reads it. "
             f"{bench.size.updates} rounds in turn, compared round by round."
         ),
         lines=tuple(lines),

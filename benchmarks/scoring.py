@@ -200,6 +200,7 @@ def _scorer(source: Path, target: Path, model: Path) -> Scorer:
         store=VerifiedReleaseStore(home / "cache", signer),
         signer=signer,
         load_engine=load_engine,
+        open_vault=lambda _: None,
     )
 
 

@@ -51,12 +51,11 @@ def check_system(system: System) -> None:
 
 
 def check_declaration(system: System) -> None:
-    """The record has its roles, and none that would put a sensitive field on disk in clear."""
+    """The record has its roles, and its schema travels inside a release."""
     schema = system.schema
     assert RecordSchema.model_validate_json(schema.model_dump_json()) == schema, (
         "the schema must survive JSON"
     )
-    assert not schema.sensitive, f"sensitive fields {schema.sensitive} cannot be stored yet"
     assert schema.label.delay >= timedelta(0), "a label cannot be known before its event"
 
 

@@ -48,4 +48,4 @@ def stage(stage: str, system: str) -> None:
     """Run one DVC stage in this folder; `dvc repro` calls it."""
     from lifecycle.wiring import run_stage
 
-    run_stage(Path.cwd(), stage, system)
+    run_stage(settings_now(), Path.cwd(), stage, system)

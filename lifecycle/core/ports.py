@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lifecycle.core.record import RecordSchema
 from lifecycle.core.requirements import Requirements
 from lifecycle.core.values import (
     Deployment,
@@ -75,6 +76,64 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the model holds, once all that was asked is answered; it is not asked again."""
         ...
+
+
+class Opened(Protocol):
+    """Rows of sealed files."""
+
+    @property
+    def table(self) -> Any:
+        """An Arrow table: the columns asked for and ``SUBJECT_REF``."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Rows that are not in it, because their subject was erased."""
+        ...
+
+
+class Vault(Protocol):
+    """Seals the records of one system, and opens them for whoever may: no table is on a disk otherwise."""
+
+    def admit(self, identifiers: Sequence[str]) -> list[bytes | None]:
+        """The ref of each subject, made for those who are new; None for those who were erased."""
+        ...
+
+    def consents(self, refs: Sequence[bytes], purpose: str, as_of: datetime) -> list[bool | None]:
+        """What each subject said last about a purpose; None: nothing."""
+        ...
+
+    def record_refs(self, refs: Sequence[bytes], ids: Sequence[str]) -> list[str]:
+        """What stands for each record's id, wherever it is not sealed."""
+        ...
+
+    def conceal(self, content: bytes) -> bytes:
+        """What may lie on a disk for as long as this process runs; nobody else can read it."""
+        ...
+
+    def reveal(self, content: bytes) -> bytes:
+        """What was concealed by this very object."""
+        ...
+
+    def seal(self, table: Any, path: Path) -> None:
+        """Write an Arrow table with the column ``SUBJECT_REF``; the same rows make the same bytes."""
+        ...
+
+    def close(self, folder: Path) -> Sequence[str]:
+        """Sign which sealed files a folder holds; the names of the files that say so."""
+        ...
+
+    def rows(self, path: Path) -> int:
+        """How many rows were sealed in a file; told without any key."""
+        ...
+
+    def open(self, paths: Sequence[Path], columns: Sequence[str], purpose: str) -> Iterable[Opened]:
+        """Open sealed files of one folder, once that is allowed and on record; one table for each."""
+        ...
+
+
+OpenVault = Callable[[RecordSchema], Vault | None]
+"""The vault of a system's records; None where nothing in them is sensitive."""
 
 
 class Workspace(Protocol):

@@ -28,6 +28,9 @@ _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 _TYPES: dict[Kind, type] = {kind: type_ for type_, kind in _KINDS.items()}
 
 
+SUBJECT_REF, RECORD_REF = "#subject", "#record"
+"""Columns of a sealed table: 16 random bytes for the subject, and what stands for the record's id."""
+
 MAX_TEXT = 10_000
 """Longest text of a request, characters, where the record sets no shorter limit."""
 
@@ -150,6 +153,16 @@ class RecordSchema(BaseModel):
         return tuple(field.name for field in self.fields if field.sensitive)
 
     @cached_property
+    def is_sealed(self) -> bool:
+        """Whether its records are sealed: all of a record is, as soon as one of its fields is sensitive."""
+        return bool(self.sensitive)
+
+    @cached_property
+    def access_groups(self) -> dict[str, str]:
+        """The access group of every field of a sealed record; one that is not classified is clinical."""
+        return {field.name: field.sensitive or "clinical" for field in self.fields}
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the schema's canonical JSON."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
@@ -256,4 +269,9 @@ def _role_faults(schema: RecordSchema) -> list[str]:
             faults.append(f"{field.name}: the label cannot be a feature")
         if field.consent and field.kind != "boolean":
             faults.append(f"{field.name}: consent is a boolean, not {field.kind}")
+        if field.sensitive and field.sensitive not in get_args(roles.AccessGroup):
+            known = ", ".join(get_args(roles.AccessGroup))
+            faults.append(f"{field.name}: access group {field.sensitive!r} is not one of {known}")
+    if schema.is_sealed and schema.subject_id is None:
+        faults.append("a record with sensitive fields needs a SubjectId: whom its rows are about")
     return faults

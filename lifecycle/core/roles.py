@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
+
+AccessGroup = Literal["identifiers", "clinical", "free text"]
+"""What is opened together: who somebody is, what is measured, what somebody wrote."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Sensitive:
-    """Must never rest in clear.
+    """Must never rest in clear, and with it the whole record: what is not classified is sealed as clinical.
 
     Args:
-        group: The access group whose key seals it: identifiers, clinical or free text.
+        group: The access group it is opened with.
     """
 
-    group: str = "clinical"
+    group: AccessGroup = "clinical"
 
 
 @dataclass(frozen=True)

@@ -135,12 +135,21 @@ class ScoreCounts(Value):
         scored: Rows in the output.
         quarantined: Rows refused, each with its reasons in the quarantine file.
         unanswered: Rows of the output that have no finite answer: null there.
+        erased: Rows left out because their subject was erased.
+        unconsented: Rows left out because their subject did not agree to be scored, or does so no longer.
     """
 
     read: int = 0
     scored: int = 0
     quarantined: int = 0
     unanswered: int = 0
+    erased: int = 0
+    unconsented: int = 0
+
+    @property
+    def left_out(self) -> int:
+        """Rows that may not be scored."""
+        return self.erased + self.unconsented
 
     @classmethod
     def total(cls, several: Iterable[ScoreCounts]) -> ScoreCounts:
@@ -148,7 +157,7 @@ class ScoreCounts(Value):
 
         Example:
             >>> ScoreCounts.total([ScoreCounts(read=2), ScoreCounts(read=3, scored=1)])
-            ScoreCounts(read=5, scored=1, quarantined=0, unanswered=0)
+            ScoreCounts(read=5, scored=1, quarantined=0, unanswered=0, erased=0, unconsented=0)
         """
         every = list(several)
         return cls(**{name: sum(getattr(one, name) for one in every) for name in cls.model_fields})

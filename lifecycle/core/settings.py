@@ -38,6 +38,13 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, description="MLflow UI")
     mlflow_pages: str = Field("", description="Where MLflow's pages are, for links; `lifecycle up` says it")
     prefect_port: int = Field(4200, description="Prefect UI and API")
+    keys_url: str = Field("", description="URL of the table of subject keys: sqlite:/// or postgresql://")
+    key_provider: str = Field(
+        "", description="Who wraps the table keys: file:///PATH, env:VARIABLE or vault+https://HOST/MOUNT/KEY"
+    )
+    access_policy: Path | None = Field(
+        None, description="File that says who may open what (default: access.yaml in the project)"
+    )
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
     counters: Path | None = Field(
@@ -72,6 +79,26 @@ class Settings(BaseSettings):
     def ledger(self) -> str:
         """URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.state / 'ledger.db'}"
+
+    @property
+    def key_table(self) -> str:
+        """URL of the table of subject keys, consent and the audit trail; back it up apart from all else."""
+        return self.keys_url or f"sqlite:///{self.state / 'records' / 'keys.db'}"
+
+    @property
+    def provider(self) -> str:
+        """Address of the key provider."""
+        return self.key_provider or f"file://{self.keys / 'kek.json'}"
+
+    @property
+    def policy(self) -> Path:
+        """The access policy."""
+        return self.project / (self.access_policy or "access.yaml")
+
+    @property
+    def receipts(self) -> Path:
+        """Receipts of erasures, one folder per system."""
+        return self.state / "receipts"
 
     @property
     def tracking(self) -> str:

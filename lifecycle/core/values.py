@@ -34,6 +34,8 @@ class Counts(Value):
         corrections: Rows replaced by a newer one of the same record id.
         future: Events on or after ``as_of``; they do not exist yet.
         immature: Events whose label is not known by ``as_of``, or has not arrived.
+        unconsented: The user's own rows whose subject did not agree to training, or does so no longer.
+        erased: Rows of subjects who were erased.
     """
 
     read: int = 0
@@ -43,6 +45,19 @@ class Counts(Value):
     corrections: int = 0
     future: int = 0
     immature: int = 0
+    unconsented: int = 0
+    erased: int = 0
+
+    @property
+    def withheld(self) -> str:
+        """In words, how many rows of people may not be learnt from; nothing if there are none.
+
+        Example:
+            >>> Counts(unconsented=3).withheld
+            ', 3 without consent'
+        """
+        told = {"without consent": self.unconsented, "of erased subjects": self.erased}
+        return "".join(f", {count:,} {what}" for what, count in told.items() if count)
 
 
 class Snapshot(Value):

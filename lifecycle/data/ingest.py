@@ -11,17 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from lifecycle.core.clock import parse_moment
-from lifecycle.core.errors import DeclarationError, SensitiveFieldError
+from lifecycle.core.clock import SystemClock, parse_moment
+from lifecycle.core.errors import DeclarationError
 from lifecycle.core.params import SystemParams
+from lifecycle.core.ports import Vault
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.values import Counts
 from lifecycle.data.batch import ORIGIN, Batch
 from lifecycle.data.months import Months, month_name
-from lifecycle.data.partitions import publish, staging, storage_errors, write_partition
+from lifecycle.data.partitions import publish, staging, storage_errors
 from lifecycle.data.quarantine import Quarantine
+from lifecycle.data.snapshot_files import SnapshotFiles, snapshot_files
 from lifecycle.data.source_predictions import Logged
 from lifecycle.data.sources import Part, open_sources, read_batches
+from lifecycle.data.subjects import admit
 from lifecycle.data.tables import Sifted, moment, sift
 
 _WORKERS = 2
@@ -55,6 +58,7 @@ def ingest(
     out: Path,
     quarantine: Path,
     log: Path | None = None,
+    vault: Vault | None = None,
 ) -> Ingested:
     """Read, validate and merge all sources into monthly partitions.
 
@@ -71,28 +75,30 @@ def ingest(
         out: Folder of the partitions; months that did not change keep their files.
         quarantine: File for the description of refused rows, as JSON lines.
         log: The system's folder of the prediction log, for a source of kind ``predictions``.
+        vault: Seals the rows of a record with sensitive fields before any of them reaches a disk.
 
     Raises:
-        SensitiveFieldError: The record has a field that may not rest in clear; nothing was read.
-        ConfigError: A source does not fit the record.
+        ConfigError: A source does not fit the record; or it must be sealed, and there is no vault.
         SourceError: A source cannot be read or is of another shape.
         UnavailableError: A database does not answer.
         QuarantineError: More rows were refused than allowed; ``out`` is left as it was.
         StorageError: The disk is full or not writable; ``out`` is left as it was.
     """
     _refuse_unfit(schema)
+    files = snapshot_files(schema, vault)
     now = parse_moment(as_of)
     parts = open_sources(schema, params.sources, root, Logged(log, now) if log else None)
     with storage_errors("the quarantine file", quarantine.parent):
         refused = Quarantine(quarantine)
     with refused, storage_errors("the snapshot", out.parent), staging(out) as folder:
-        months = Months(schema, _made(folder / "waiting"))
-        tally = _collect(schema, parts, now, months, refused)
+        months = Months(schema, _made(folder / "waiting"), files=files)
+        tally = _collect(schema, parts, now, months, refused, vault)
         described = refused.close()
         refused.judge(tally["quarantined"], tally["read"] - tally["future"], params.quarantine.max_share)
         tally["duplicates"], tally["corrections"] = months.settle()
-        written = _write(schema, months, _made(folder / "finished"))
+        written = _write(schema, months, files, _made(folder / "finished"))
         publish(folder / "finished", out)
+        files.finish(out)
     origins = sum((month.origins for month in written), Counter())
     return Ingested(
         counts=Counts(**tally, kept=origins.total()),
@@ -105,12 +111,11 @@ def ingest(
 
 def _refuse_unfit(schema: RecordSchema) -> None:
     """Refuse a record that cannot be stored, before anything is read."""
-    sealed = [field.name for field in schema.fields if field.sensitive or field.consent]
-    if sealed:
-        raise SensitiveFieldError(
-            f"record {schema.name} declares {', '.join(sealed)} as sensitive or as consent, and this version"
-            " cannot seal fields; nothing was read",
-            hint="leave these fields out of the record",
+    asked = [field.name for field in schema.fields if field.consent]
+    if asked and not schema.is_sealed:
+        raise DeclarationError(
+            f"record {schema.name} asks for consent with {', '.join(asked)}, and has no sensitive field",
+            hint="mark what is about the person as Sensitive, or leave the consent out",
         )
     if ORIGIN in (field.name for field in schema.fields):
         raise DeclarationError(
@@ -125,7 +130,12 @@ def _made(folder: Path) -> Path:
 
 
 def _collect(
-    schema: RecordSchema, parts: Sequence[Part], as_of: datetime, months: Months, refused: Quarantine
+    schema: RecordSchema,
+    parts: Sequence[Part],
+    as_of: datetime,
+    months: Months,
+    refused: Quarantine,
+    vault: Vault | None,
 ) -> Counter[str]:
     """Read and validate everything; what became of the rows."""
     tally: Counter[str] = Counter()
@@ -133,7 +143,13 @@ def _collect(
         validate = partial(sift, schema, as_of=as_of)
         for sifted in _ahead(pool, validate, _read_ahead(read_batches(schema, parts))):
             refused.add(sifted.faults)
-            months.add(sifted.kept)
+            kept = sifted.kept
+            if vault:
+                admitted = admit(schema, vault, kept, SystemClock().now())
+                kept = admitted.rows
+                tally["erased"] += admitted.erased
+                tally["unconsented"] += admitted.unconsented
+            months.add(kept)
             for name in ("read", "quarantined", "future", "immature"):
                 tally[name] += getattr(sifted, name)
     return tally
@@ -168,7 +184,7 @@ class _Month(NamedTuple):
     last_event: datetime
 
 
-def _write(schema: RecordSchema, months: Months, folder: Path) -> list[_Month]:
+def _write(schema: RecordSchema, months: Months, files: SnapshotFiles, folder: Path) -> list[_Month]:
     """Write every month that has rows, oldest first."""
 
     def write(month: int) -> _Month | None:
@@ -176,7 +192,7 @@ def _write(schema: RecordSchema, months: Months, folder: Path) -> list[_Month]:
         if not rows.height:
             return None
         name = month_name(month)
-        write_partition(rows, folder / f"{name}.parquet")
+        files.write(rows, folder / f"{name}.parquet")
         last: datetime = rows.tail(1).select(moment(schema)).item()
         origins = Counter(dict(rows.group_by(ORIGIN).len().iter_rows()))
         return _Month(name, origins, last.replace(tzinfo=UTC))

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifecycle.core.record import RecordSchema
+from lifecycle.data.snapshot_files import ClearFiles, SnapshotFiles
 from lifecycle.data.tables import moment
 
 _SEQ = "#seq"
@@ -31,6 +32,7 @@ class Months:
         folder: An empty folder for rows that wait.
         buffer_bytes: How much lies in memory before it is written there.
         rows_at_once: How many rows that may be versions of others are compared at a time.
+        files: How rows that wait lie on disk.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Months:
         *,
         buffer_bytes: int = 192 << 20,
         rows_at_once: int = 1_000_000,
+        files: SnapshotFiles | None = None,
     ) -> None:
         self._schema = schema
+        self._files = files or ClearFiles(schema)
         self._folder = folder
         self._buffer_bytes = buffer_bytes
         self._rows_at_once = rows_at_once
@@ -61,7 +65,7 @@ class Months:
         if sum(frame.estimated_size() for frame in self._buffer) > self._buffer_bytes:
             for month, part in self._split():
                 path = self._folder / f"{month}-{len(self._parts[month])}.arrow"
-                path.write_bytes(part.write_ipc(None, compression="lz4").getbuffer())
+                self._files.put(part, path)
                 self._parts[month].append(path)
 
     def settle(self) -> tuple[int, int]:
@@ -124,7 +128,7 @@ class Months:
 
     def _stored(self, month: int) -> Iterator[pl.DataFrame]:
         for part in self._parts[month]:
-            yield pl.read_ipc(part) if isinstance(part, Path) else part
+            yield self._files.get(part) if isinstance(part, Path) else part
 
 
 def month_name(month: int) -> str:

@@ -12,15 +12,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifecycle.core.errors import IntegrityError
-from lifecycle.core.record import FieldSpec, RecordSchema
+from lifecycle.core.ports import Vault
+from lifecycle.core.record import RECORD_REF, FieldSpec, RecordSchema
 from lifecycle.core.rows import Rows, encode
+from lifecycle.core.synthetic import synthetic_records
 from lifecycle.data.parsing import DTYPES
+from lifecycle.data.snapshot_files import ClearFiles, SnapshotFiles, snapshot_files
 from lifecycle.data.tables import moment
 
 Part = Literal["train", "validation", "test"]
 
 
-def read_rows(schema: RecordSchema, data: Path, manifest: Path, part: Part) -> Rows:
+def read_rows(
+    schema: RecordSchema, data: Path, manifest: Path, part: Part, vault: Vault | None = None
+) -> Rows:
     """The rows of one part, encoded for the model, in order of event time, then id.
 
     Args:
@@ -28,13 +33,14 @@ def read_rows(schema: RecordSchema, data: Path, manifest: Path, part: Part) -> R
         data: The snapshot: a folder of monthly partitions.
         manifest: The split's manifest.
         part: Which part.
+        vault: Opens a snapshot that is sealed; rows of subjects erased since are left out.
 
     Raises:
         IntegrityError: The manifest names records that the snapshot does not hold.
     """
     label = schema.label.name
     wanted = [*dict.fromkeys(field.name for field in schema.features), label]
-    frame = _join(data, _entries(manifest, part), schema, wanted)
+    frame = _join(data, _entries(manifest, part), schema, wanted, snapshot_files(schema, vault))
     columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     return Rows(
         ids=np.asarray(frame["record_id"].to_list(), dtype=np.str_),
@@ -50,6 +56,8 @@ def read_records(
 ) -> list[dict[str, object]]:
     """The first records of a part as request bodies: features and record id, ready for JSON.
 
+    Of a sealed record, they are synthetic: no request is worth opening anybody's.
+
     Args:
         schema: The record's schema.
         data: The snapshot: a folder of monthly partitions.
@@ -60,8 +68,11 @@ def read_records(
     Raises:
         IntegrityError: The manifest names records that the snapshot does not hold.
     """
+    if schema.is_sealed:
+        known = [schema.record_id.name, *(field.name for field in schema.features)]
+        return [{name: _json(record[name]) for name in known} for record in synthetic_records(schema, limit)]
     names = list(dict.fromkeys([schema.record_id.name, *(field.name for field in schema.features)]))
-    frame = _join(data, _entries(manifest, part).head(limit), schema, names)
+    frame = _join(data, _entries(manifest, part).head(limit), schema, names, ClearFiles(schema))
     return [{name: _json(value) for name, value in row.items()} for row in frame.select(names).to_dicts()]
 
 
@@ -69,19 +80,24 @@ def _entries(manifest: Path, part: Part) -> pl.DataFrame:
     return pl.scan_parquet(manifest).filter(pl.col("part") == part).drop("part").collect()
 
 
-def _join(data: Path, entries: pl.DataFrame, schema: RecordSchema, names: Sequence[str]) -> pl.DataFrame:
+def _join(
+    data: Path, entries: pl.DataFrame, schema: RecordSchema, names: Sequence[str], files: SnapshotFiles
+) -> pl.DataFrame:
     """The named columns of the manifest's records, ``record_id``, ``weight`` and ``#time``, in its order."""
-    types = {field.name: DTYPES[field.kind] for field in schema.fields}
-    frames = [pl.LazyFrame(schema=types)]
+    paths = []
     for month in entries["month"].unique().sort():
         path = data / f"{month}.parquet"
         if not path.is_file():
             raise _differs(f"{data} has no {path.name}, which the split names")
-        frames.append(pl.scan_parquet(path).select(*types))
-    key = pl.col(schema.record_id.name).cast(pl.String).alias("record_id")
-    rows = pl.concat(frames).select(key, moment(schema).alias("#time"), *names)
+        paths.append(path)
+    types = {field.name: DTYPES[field.kind] for field in schema.fields} | {RECORD_REF: pl.String()}
+    wanted = list(dict.fromkeys([files.key, schema.event_time.name, *names]))
+    found, erased = files.read(paths, wanted)
+    empty = pl.LazyFrame(schema={name: types[name] for name in wanted})
+    key = pl.col(files.key).cast(pl.String).alias("record_id")
+    rows = pl.concat([empty, *found]).select(key, moment(schema).alias("#time"), *names)
     frame = entries.lazy().join(rows, on="record_id", how="inner", maintain_order="left").collect()
-    if frame.height != entries.height:
+    if not entries.height - erased <= frame.height <= entries.height:
         raise _differs(f"{data} holds {frame.height} of the {entries.height} records that the split names")
     return frame
 

@@ -21,10 +21,12 @@ import polars as pl
 
 from lifecycle.core.errors import StateError
 from lifecycle.core.params import SplitParams
+from lifecycle.core.ports import Vault
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.values import Split, Window
 from lifecycle.data.parsing import DTYPES
 from lifecycle.data.partitions import list_partitions, storage_errors, write_partition
+from lifecycle.data.snapshot_files import SnapshotFiles, snapshot_files
 from lifecycle.data.tables import moment
 
 _PARTS = ("train", "validation", "test")
@@ -40,7 +42,9 @@ class _Bounds:
     test: tuple[datetime, datetime]
 
 
-def make_split(schema: RecordSchema, params: SplitParams, data: Path, manifest: Path) -> Split:
+def make_split(
+    schema: RecordSchema, params: SplitParams, data: Path, manifest: Path, vault: Vault | None = None
+) -> Split:
     """Split a snapshot, and write which record is in which part.
 
     The manifest is Parquet with the columns ``record_id`` (text), ``part``, ``weight`` and ``month`` (of the
@@ -50,7 +54,8 @@ def make_split(schema: RecordSchema, params: SplitParams, data: Path, manifest: 
         schema: The record's schema.
         params: Lengths of the parts, days.
         data: The snapshot: a folder of monthly partitions.
-        manifest: The file to write.
+        manifest: The file to write. Of sealed records it holds refs, never their ids.
+        vault: Opens a snapshot that is sealed.
 
     Returns:
         The split. With too little data it is not ``ok`` and says why; its manifest is written all the same.
@@ -59,7 +64,7 @@ def make_split(schema: RecordSchema, params: SplitParams, data: Path, manifest: 
         StateError: There is no snapshot.
         StorageError: The manifest cannot be written.
     """
-    rows = _read(schema, data)
+    rows = _read(schema, data, snapshot_files(schema, vault))
     bounds = _bounds(schema, params, rows)
     rows, purged, embargoed = _assign(schema, params, rows, bounds)
     rows, regrouped = _keep_subjects_apart(rows)
@@ -84,23 +89,27 @@ def make_split(schema: RecordSchema, params: SplitParams, data: Path, manifest: 
     )
 
 
-def _read(schema: RecordSchema, data: Path) -> pl.DataFrame:
+def _read(schema: RecordSchema, data: Path, files: SnapshotFiles) -> pl.DataFrame:
     """Id, event time, subject and month of every row, oldest first."""
     if not data.is_dir():
         raise StateError(f"there is no snapshot in {data}", hint="lifecycle data checkout SYSTEM brings it")
-    key, subject = schema.record_id.name, schema.subject_id
-    columns = [
-        pl.col(key),
-        moment(schema).alias("time"),
-        (pl.col(subject.name) if subject else pl.lit(None, pl.String)).alias("subject"),
-    ]
+    subject = pl.col(files.subject) if files.subject else pl.lit(None, pl.String)
+    columns = [pl.col(files.key), moment(schema).alias("time"), subject.alias("subject")]
+    paths = list_partitions(data)
+    wanted = [files.key, schema.event_time.name, *([files.subject] if files.subject else [])]
+    found, _ = files.read(paths, wanted)
     frames = [
-        pl.scan_parquet(path).select(*columns, pl.lit(path.stem).alias("month"))
-        for path in list_partitions(data)
+        frame.select(*columns, pl.lit(path.stem).alias("month"))
+        for path, frame in zip(paths, found, strict=True)
     ]
-    types = {key: DTYPES["text"], "time": pl.Datetime("us"), "subject": pl.String(), "month": pl.String()}
+    types = {
+        files.key: DTYPES["text"],
+        "time": pl.Datetime("us"),
+        "subject": pl.String(),
+        "month": pl.String(),
+    }
     rows = pl.concat(frames or [pl.LazyFrame(schema=types)]).collect()
-    return rows.sort("time", key).with_columns(pl.col(key).cast(pl.String).alias("record_id"))
+    return rows.sort("time", files.key).with_columns(pl.col(files.key).cast(pl.String).alias("record_id"))
 
 
 def _bounds(schema: RecordSchema, params: SplitParams, rows: pl.DataFrame) -> _Bounds:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lifecycle.core.errors import ConfigError, StateError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams
+from lifecycle.core.ports import OpenVault
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import System
 from lifecycle.core.values import Snapshot, Split, TrainingRun
@@ -57,11 +58,13 @@ class GitDvcWorkspace:
     Args:
         settings: Where things are.
         system: Name of the system.
+        open_vault: Seals what is sensitive.
     """
 
-    def __init__(self, settings: Settings, system: str) -> None:
+    def __init__(self, settings: Settings, system: str, open_vault: OpenVault = lambda _schema: None) -> None:
         self._settings = settings
         self._system = system
+        self._open_vault = open_vault
         self._lock: int | None = None
         self._flow: _Flow | None = None
         self._closing = ExitStack()
@@ -245,7 +248,8 @@ class GitDvcWorkspace:
 
         quarantine = self._settings.state / "quarantine" / self._system / f"{as_of:%Y-%m-%d}.jsonl"
         log = self._settings.log / self._system
-        return ingest(system.schema, params, self._settings.project, as_of, out, quarantine, log)
+        vault = self._open_vault(system.schema)
+        return ingest(system.schema, params, self._settings.project, as_of, out, quarantine, log, vault)
 
     def _stages(self, *names: str) -> list[str]:
         return [f"{name}@{self._system}" for name in names]

@@ -44,14 +44,16 @@ def judge_batch(
 def _complete(counts: ScoreCounts, promised: int, written: int) -> BatchGate:
     """Every row that came in went out or stands in the quarantine, by three independent counts."""
     detail = ""
-    if not (promised == counts.read == written + counts.quarantined and written == counts.scored):
+    accounted = written + counts.quarantined + counts.left_out
+    if not (promised == counts.read == accounted and written == counts.scored):
         detail = f"rows were lost or doubled: {counts.read:,} were read, and {counts.scored:,} of them scored"
     elif not written:
         detail = "no row was scored"
     return BatchGate(
         name="rows",
         verdict="broken" if detail else "kept",
-        measured=f"{written:,} scored + {counts.quarantined:,} quarantined",
+        measured=f"{written:,} scored + {counts.quarantined:,} quarantined"
+        + (f" + {counts.left_out:,} left out" if counts.left_out else ""),
         bound=f"{promised:,}",
         detail=detail,
     )

@@ -13,6 +13,7 @@ from lifecycle.core.record import RecordSchema
 from lifecycle.core.rows import Rows
 from lifecycle.core.suggest import nearest
 from lifecycle.core.system import Task
+from lifecycle.evaluation.disclosure import SMALLEST_CELL
 from lifecycle.evaluation.metrics import compute
 
 MIN_ROWS = 30
@@ -52,6 +53,8 @@ def by_slice(
 ) -> tuple[Slice, ...]:
     """Metrics by value of each category, the largest slice of a category first.
 
+    Of sealed records, slices smaller than ``SMALLEST_CELL`` are left out.
+
     Args:
         task: Of the system.
         schema: Of the record; says where each category stands in the rows.
@@ -63,7 +66,7 @@ def by_slice(
     Raises:
         ConfigError: A name is not a category feature of the record; the nearest is offered.
     """
-    found = []
+    found, least = [], SMALLEST_CELL if schema.is_sealed else 1
     for feature in features:
         if feature not in schema.categories:
             raise ConfigError(
@@ -72,6 +75,7 @@ def by_slice(
             )
         column = rows.tensors.categories[:, schema.categories.index(feature)].astype(str)
         values, counts = np.unique(column, return_counts=True)
+        values, counts = values[counts >= least], counts[counts >= least]
         for value in values[np.argsort(-counts, kind="stable")]:
             here = column == value
             metrics = compute(task, rows.label[here], prediction[here], threshold=threshold)

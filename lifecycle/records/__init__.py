@@ -9,8 +9,9 @@ other rooms hold a `Signer`, or pass what is to be sealed and opened. A new sche
     identifiers    from a person's identifier to a ref, by blind index
     key_ring       from refs to subject keys, for those who seal and open
     erasure, rotation, consent, audit, access
-    envelope       one ciphertext, bound to key and place; derivation makes its key
+    envelope       one ciphertext, bound to its key and place; derivation makes the key
     columns        a column as bytes of rows; rows: a table as chunks, subject by subject
     plan           which column is of which access group
     sealing        writes a segment; segment opens it; manifest holds the segments together
+    vault          all of it for one system, as other rooms hold it; ephemeral: for files that live minutes
 """

@@ -9,11 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lifecycle.core.errors import AccessDeniedError, ConfigError
+from lifecycle.core.roles import AccessGroup
 from lifecycle.core.suggest import nearest
 from lifecycle.records.audit import AuditTrail, Read
-
-AccessGroup = Literal["identifiers", "clinical", "free text"]
-"""What columns are opened together: the names of a person, what is measured, what somebody wrote."""
 
 
 class Policy(BaseModel):

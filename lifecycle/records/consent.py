@@ -61,6 +61,10 @@ class ConsentLedger:
             purpose: What is to be done with their records.
             as_of: The moment. Whoever *processes* the records of a past day does it today: ask for today.
         """
+        return [bool(said) for said in self.last_word(refs, purpose, as_of)]
+
+    def last_word(self, refs: Sequence[bytes], purpose: str, as_of: datetime) -> list[bool | None]:
+        """As ``allowed``, but None where a subject said nothing."""
         query = (
             "SELECT subject_ref, granted FROM consents WHERE purpose = ? AND since <= ? "
             "AND subject_ref IN ({among}) ORDER BY since, id"
@@ -68,7 +72,7 @@ class ConsentLedger:
         unique = list(dict.fromkeys(refs))
         with self._table.reading() as connection:
             last = dict(connection.rows_among(query, unique, purpose, parse_moment(as_of)))
-        return [bool(last.get(ref, 0)) for ref in refs]
+        return [bool(last[ref]) if ref in last else None for ref in refs]
 
     def history(self, ref: bytes) -> list[Consent]:
         """Every statement of a subject, in the order in which we learnt of them; erased ones keep theirs."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -37,11 +36,10 @@ from lifecycle.core.errors import (
     TruncatedError,
 )
 from lifecycle.records.derivation import Suite, derive, prefixed
+from lifecycle.records.place import Bytes, Chunks, Numbers, Place
 from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
 
 Buffer = bytes | bytearray | memoryview
-Bytes = NDArray[np.uint8]
-Numbers = NDArray[np.int64]
 
 MAGIC = b"LSE"
 VERSION = 1
@@ -67,59 +65,6 @@ _OPEN: dict[Suite, _Open] = {
     ),
     Suite.AES_256_SIV: lambda key, _, text, bound, into: AESSIV(key).decrypt_into(text, [bound], into),
 }
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the envelopes of one batch belong; each is bound to all of it.
-
-    Attributes:
-        dataset: Name of the dataset; also separates its keys from those of others.
-        segment: The 16 bytes of the segment's UUID.
-        fingerprint: 32 bytes: SHA-256 of the schema and of how rows are laid out.
-        group: The access group; also separates its keys from those of others.
-        block: Number of the block within the segment, from 0.
-    """
-
-    dataset: str
-    segment: bytes
-    fingerprint: bytes
-    group: str
-    block: int
-
-    def __str__(self) -> str:
-        return f"dataset {self.dataset!r}, segment {self.segment.hex()}, block {self.block}, {self.group!r}"
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """Whose rows the chunks of one block hold, in order.
-
-    Attributes:
-        refs: uint8 (chunks, 16): subject refs.
-        counts: int64 (chunks,): rows of each.
-        first: int64 (chunks,): number of the first row of each, among the rows subject by subject.
-    """
-
-    refs: Bytes
-    counts: Numbers
-    first: Numbers
-
-    @classmethod
-    def of(cls, refs: Bytes, counts: Numbers) -> Chunks:
-        """All chunks of a block."""
-        return cls(refs, counts, np.cumsum(counts) - counts)
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def __getitem__(self, which: slice | Numbers) -> Chunks:
-        return Chunks(self.refs[which], self.counts[which], self.first[which])
-
-    def each(self) -> list[bytes]:
-        """The refs, one by one."""
-        raw = self.refs.tobytes()
-        return [raw[at : at + REF_BYTES] for at in range(0, len(raw), REF_BYTES)]
 
 
 def seal(

@@ -1,7 +1,7 @@
 """The manifest of a sealed dataset: which segments it has, in which order, and nothing else.
 
-    manifest.json        the segments with their digests, and the digest of the manifest before
-    manifest.json.sig    Ed25519 signature of the installation that sealed it
+    segments.json        the segments with their digests, and the digest of the manifest before
+    segments.json.sig    Ed25519 signature of the installation that sealed it
     *.parquet            the segments
 
 Envelopes catch what changed inside a segment; the manifest catches segments that were dropped, repeated,
@@ -26,7 +26,7 @@ from lifecycle.core.values import Value
 PURPOSE = b"lifecycle sealed segments v1\0"
 """What the signer of manifests signs for: a release's signature is never one of a dataset."""
 
-NAME = "manifest.json"
+NAME = "segments.json"
 SIGNATURE = f"{NAME}.sig"
 
 _RESTORE = "check the dataset out again from the remote; never skip the check"

@@ -20,7 +20,7 @@ FORMAT = 1
 UNCLASSIFIED = "unclassified"
 """The access group of every column that was given none."""
 
-_GROUP = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_GROUP = re.compile(r"[a-z][a-z0-9 -]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
             if not _GROUP.fullmatch(group):
                 raise ConfigError(
                     f"column {column!r} has access group {group!r}",
-                    hint="name a group in lower-case letters, digits and hyphens, as in 'free-text'",
+                    hint="name a group in lower-case letters, digits, spaces and hyphens, as in 'free text'",
                 )
 
 

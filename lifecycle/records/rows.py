@@ -20,13 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from lifecycle.core.errors import TamperedError
 from lifecycle.records.columns import Cell, Column, Mask, Values, as_bytes, encode, stored_dtype
-
-Bytes = NDArray[np.uint8]
-Numbers = NDArray[np.int64]
+from lifecycle.records.place import Bytes, Numbers
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from lifecycle.core.errors import ConfigError, SourceError, StorageError
-from lifecycle.records.envelope import Chunks, Place, seal
+from lifecycle.records.envelope import seal
 from lifecycle.records.manifest import SegmentEntry, entry_of
+from lifecycle.records.place import Chunks, Numbers, Place
 from lifecycle.records.plan import Plan, SealedSchema
 from lifecycle.records.rows import chunked
 from lifecycle.records.subject_keys import REF_BYTES, KeyRing
@@ -127,7 +127,7 @@ def _binary(pieces: list[bytes]) -> Any:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(sizes), buffers)
 
 
-def _by_subject(column: Any, name: str) -> tuple[NDArray[np.int64], Chunks]:
+def _by_subject(column: Any, name: str) -> tuple[Numbers, Chunks]:
     """The rows subject by subject, each subject's in their order; and whose they are, by ref."""
     try:
         refs = column.combine_chunks().cast(REF)

@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lifecycle.core.errors import ConfigError, EnvelopeError, TamperedError, TruncatedError
+from lifecycle.core.errors import ConfigError, EnvelopeError, NotSealedError, TamperedError, TruncatedError
 from lifecycle.records.columns import Cell
-from lifecycle.records.envelope import Chunks, Place, open_into, wipe
+from lifecycle.records.envelope import open_into, wipe
+from lifecycle.records.place import Chunks, Numbers, Place
 from lifecycle.records.plan import SealedSchema
-from lifecycle.records.rows import Layout, Numbers, assembled
+from lifecycle.records.rows import Layout, assembled
 from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
 from lifecycle.records.subject_keys import REF_BYTES, KeyRing, SubjectKey
 
@@ -48,7 +49,8 @@ class SealedSegment:
 
     Raises:
         TruncatedError: It is not whole.
-        EnvelopeError: It is no sealed segment, or of a format that is not known.
+        NotSealedError: It is no sealed segment.
+        EnvelopeError: It is of a format that is not known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +58,7 @@ class SealedSegment:
         file = self._file()
         told = file.metadata.metadata or {}
         if not {SCHEMA, SEGMENT, BLOCKS} <= set(told):
-            raise EnvelopeError(
+            raise NotSealedError(
                 f"{path} is not a sealed segment", hint="nothing is read as plaintext: seal it first"
             )
         self.sealed = SealedSchema.parse(told[SCHEMA])

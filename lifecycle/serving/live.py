@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from lifecycle.core.errors import LifecycleError, StateError, UnavailableError
+from lifecycle.core.errors import LifecycleError, SensitiveFieldError, StateError, UnavailableError
 from lifecycle.core.ports import Engine, Ledger, ReleaseStore
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
@@ -252,7 +252,13 @@ class LiveReleases:
                 return replace(held, deployment=deployment)
         folder = self._store.fetch(deployment.release)
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        release = LiveRelease(deployment, manifest, read_schema(folder), self._load_engine(folder))
+        schema = read_schema(folder)
+        if schema.is_sealed and manifest.logging != "none":
+            raise SensitiveFieldError(
+                f"record {schema.name} has sensitive fields, and the prediction log is not sealed",
+                hint="score it in batches, or set requirements.logging: none and train again",
+            )
+        release = LiveRelease(deployment, manifest, schema, self._load_engine(folder))
         _ = release.requests, release.reader  # built here, not by the first request
         return release
 

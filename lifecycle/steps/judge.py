@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lifecycle.core.errors import StateError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams
-from lifecycle.core.ports import Engine, Probe, ReleaseStore, Signer
+from lifecycle.core.ports import Engine, OpenVault, Probe, ReleaseStore, Signer
+from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import read_schema, verify_release
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import System
@@ -52,6 +53,7 @@ class Judge:
     signer: Signer
     probe: Probe
     load_engine: Callable[[Path], Engine]
+    open_vault: OpenVault
     reports: Path
 
     def judge(self, run: TrainingRun, release: Release, live: Deployment | None) -> Evaluation:
@@ -112,7 +114,11 @@ class Judge:
         return evaluation
 
     def _rows(self, part: Part) -> Rows:
-        return read_rows(self.system.schema, self.layout.data, self.layout.manifest, part)
+        return self._read(self.system.schema, part)
+
+    def _read(self, schema: RecordSchema, part: Part) -> Rows:
+        vault = self.open_vault(self.system.schema)
+        return read_rows(schema, self.layout.data, self.layout.manifest, part, vault)
 
     def _scored(self, folder: Path, release: Release, rows: Rows) -> Scored:
         prediction = self.load_engine(folder).predict(rows.tensors)
@@ -128,7 +134,7 @@ class Judge:
                 f"starts on {run.split.test.start:%Y-%m-%d}: it has seen rows it would be tested on",
                 hint="update as of a later moment: --as-of",
             )
-        rows = read_rows(read_schema(folder), self.layout.data, self.layout.manifest, "test")
+        rows = self._read(read_schema(folder), "test")
         return _Champion(self._scored(folder, live.release, rows), lineage)
 
     def _naive(self, test: Rows) -> Mapping[str, NDArray[np.float64]]:

@@ -14,7 +14,17 @@ from typing import Any, Literal
 from lifecycle.core.errors import ConfigError, StageError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams, load_params
-from lifecycle.core.ports import Clock, Engine, Ledger, Probe, Registry, ReleaseStore, Signer, Workspace
+from lifecycle.core.ports import (
+    Clock,
+    Engine,
+    Ledger,
+    OpenVault,
+    Probe,
+    Registry,
+    ReleaseStore,
+    Signer,
+    Workspace,
+)
 from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, read_engine, write_release
 from lifecycle.core.system import System, load_system
 from lifecycle.core.values import (
@@ -59,6 +69,7 @@ class Loop:
     probe: Probe
     clock: Clock
     load_engine: Callable[[Path], Engine]
+    open_vault: OpenVault
     compact_log: Callable[[], object]
 
     @contextmanager
@@ -157,6 +168,7 @@ class Loop:
             signer=self.signer,
             probe=self.probe,
             load_engine=self.load_engine,
+            open_vault=self.open_vault,
             reports=self.reports,
         )
         return judge.judge(run, self.package(run), self.ledger.live(self.name))

@@ -9,7 +9,7 @@ import numpy as np
 
 from lifecycle.core.errors import StateError
 from lifecycle.core.layout import Layout
-from lifecycle.core.ports import Engine
+from lifecycle.core.ports import Engine, OpenVault
 from lifecycle.core.release import MODEL, SKOPS, FileEntry, Manifest, file_entry, read_schema
 from lifecycle.core.suggest import nearest
 from lifecycle.core.values import Deployment, Value
@@ -90,6 +90,7 @@ def prove(
     release: Path,
     project: Path,
     load_engine: Callable[[Path], Engine],
+    open_vault: OpenVault,
 ) -> Proof:
     """Compare a release with the model retrained from its commit, on the test window.
 
@@ -99,11 +100,13 @@ def prove(
         release: Its verified folder.
         project: The clean folder it was retrained in.
         load_engine: Loads a model from a folder.
+        open_vault: Opens the snapshot, if it is sealed.
     """
     layout = Layout(project, deployment.system)
     again = load_engine(layout.model)
     original = load_engine(release)
-    rows = read_rows(read_schema(release), layout.data, layout.manifest, "test")
+    schema = read_schema(release)
+    rows = read_rows(schema, layout.data, layout.manifest, "test", open_vault(schema))
     served = MODEL if manifest.engine == "onnx" else SKOPS
     difference = np.abs(original.predict(rows.tensors) - again.predict(rows.tensors))
     return Proof(

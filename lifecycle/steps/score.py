@@ -12,7 +12,7 @@ from typing import Literal
 
 from lifecycle.core.errors import ConfigError, StateError
 from lifecycle.core.params import BatchParams, SystemParams
-from lifecycle.core.ports import Engine, Ledger, ReleaseStore, Signer
+from lifecycle.core.ports import Engine, Ledger, OpenVault, ReleaseStore, Signer
 from lifecycle.core.reference import read_reference
 from lifecycle.core.release import read_schema, verify_release
 from lifecycle.core.scoring import (
@@ -27,7 +27,6 @@ from lifecycle.core.scoring import (
 from lifecycle.core.values import Deployment
 from lifecycle.data.scoring.inputs import open_inputs
 from lifecycle.data.scoring.work import ChunkRecord, WorkFolder
-from lifecycle.data.source_parquet import count
 from lifecycle.evaluation.batch_gates import judge_batch
 from lifecycle.rollout import decisions
 from lifecycle.steps.progress import Progress
@@ -60,6 +59,7 @@ class Scorer:
     store: ReleaseStore
     signer: Signer
     load_engine: Callable[[Path], Engine]
+    open_vault: OpenVault
 
     @property
     def work(self) -> WorkFolder:
@@ -106,7 +106,8 @@ class Scorer:
             for name in inputs.without_ids
         ]
         answers = reference.prediction if reference else None
-        return Job(plan, inputs, manifest, folder, schema, answers, tuple(warnings))
+        vault = self.open_vault(schema)
+        return Job(plan, inputs, manifest, folder, schema, answers, tuple(warnings), vault)
 
     def settled(self, job: Job) -> ScoreResult | None:
         """The end of a job that was published before.
@@ -144,13 +145,13 @@ class Scorer:
         """Check the whole batch, and make all of it appear at once, or nothing."""
         work = self.work
         if sealed := work.sealed(job.plan):
-            work.publish(sealed)
+            work.publish(sealed, job.vault)
             return self._result("published", "what an interrupted run had finished", job, sealed)
         counts = ScoreCounts.total(record.counts for record in records)
         gates = judge_batch(
             counts,
             promised=counts.read if job.inputs.rows is None else job.inputs.rows,
-            written=sum(count(work.path / record.part.name) for record in records),
+            written=sum(work.rows(record.part, job.vault) for record in records),
             bins=total_bins(job, records),
             reference=job.reference,
             params=self._bounds(),
@@ -173,8 +174,10 @@ class Scorer:
         if failed and not self.request.accept:
             names = " and ".join(f"{gate.name} {gate.measured}, asked {gate.bound}" for gate in failed)
             return self._result("held", names, job, manifest)
-        work.publish(manifest)
+        work.publish(manifest, job.vault)
         said = f"{counts.scored:,} rows scored, {counts.quarantined:,} quarantined"
+        if counts.left_out:
+            said += f", {counts.erased:,} left out as erased, {counts.unconsented:,} as without consent"
         return self._result("published", said, job, manifest)
 
     def _deployment(self) -> Deployment:

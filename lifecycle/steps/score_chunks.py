@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import IntegrityError, LifecycleError
-from lifecycle.core.ports import Engine
+from lifecycle.core.ports import Engine, Vault
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.reference import NumberProfile
 from lifecycle.core.release import Manifest
@@ -21,7 +22,7 @@ from lifecycle.core.rows import Tensors
 from lifecycle.core.scoring import ScorePlan
 from lifecycle.data.scoring.chunks import Chunk, cut
 from lifecycle.data.scoring.inputs import Inputs
-from lifecycle.data.scoring.records import Stamp, answered, ask
+from lifecycle.data.scoring.records import Stamp, admit, answered, ask
 from lifecycle.data.scoring.work import ChunkRecord, WorkFolder
 
 
@@ -37,6 +38,7 @@ class Job:
         schema: Its record schema.
         reference: Its answers on the newest rows that training knew; None if it has no such profile.
         warnings: What the user should know.
+        vault: Seals the output of a record with sensitive fields; None where it has none.
     """
 
     plan: ScorePlan
@@ -46,6 +48,7 @@ class Job:
     schema: RecordSchema
     reference: NumberProfile | None
     warnings: tuple[str, ...]
+    vault: Vault | None
 
 
 def answer_all(
@@ -71,15 +74,19 @@ def answer_all(
         threshold=job.manifest.threshold if job.manifest.task == "classification" else None,
     )
 
+    person = job.schema.subject_id.name if job.vault and job.schema.subject_id else None
+
     def finished(chunk: Chunk) -> ChunkRecord:
         if found := work.record(chunk.index):
             return found
-        asked = ask(job.inputs.schema, job.schema.record_id.name, chunk)
+        asked = ask(job.inputs.schema, job.schema.record_id.name, chunk, person)
+        if job.vault:
+            asked = admit(job.schema, job.vault, asked, SystemClock().now())
         with turn:
             predictions = _predict(engine, asked.tensors, chunk.index)
         done = answered(asked, predictions, stamp)
         bins = job.reference.counted(done.answers) if job.reference else np.empty(0, dtype=np.int64)
-        return work.finish(done, bins)
+        return work.finish(done, bins, job.vault)
 
     with ThreadPoolExecutor(threads + 1, "score") as pool:
         waiting: deque[Future[ChunkRecord]] = deque()

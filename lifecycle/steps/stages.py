@@ -18,28 +18,30 @@ from pydantic import BaseModel
 from lifecycle.core.errors import StageError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams, load_params
-from lifecycle.core.ports import Engine
+from lifecycle.core.ports import Engine, OpenVault
 from lifecycle.core.release import file_entry
 from lifecycle.core.system import System, load_system
 from lifecycle.core.values import Split
 from lifecycle.data.reading import read_rows
 from lifecycle.data.splits import make_split
 from lifecycle.evaluation import metrics, monthly
+from lifecycle.evaluation.disclosure import SMALLEST_CELL, averaged
 from lifecycle.steps.outputs import Scores, Training
 
 EngineLoader = Callable[[Path], Engine]
 
 
-def run_split(root: Path, name: str) -> Split:
+def run_split(root: Path, name: str, open_vault: OpenVault) -> Split:
     """Stage ``split``: choose which records train, validate and test."""
     system, params, layout = _open(root, name)
     layout.split.mkdir(parents=True, exist_ok=True)
-    split = make_split(system.schema, params.split, layout.data, layout.manifest)
+    vault = open_vault(system.schema)
+    split = make_split(system.schema, params.split, layout.data, layout.manifest, vault)
     _write_json(layout.split / "split.json", split)
     return split
 
 
-def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
+def run_train(root: Path, name: str, load_engine: EngineLoader, open_vault: OpenVault) -> Training:
     """Stage ``train``: fit, convert and check parity; or find that the estimator has to serve itself.
 
     Raises:
@@ -53,8 +55,9 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
         raise StageError(split.reason, hint="wait for more labels, or lower systems.*.split.min_*_rows")
     from lifecycle.training.fit import train_model  # loads what the other stages never need
 
-    rows = read_rows(system.schema, layout.data, layout.manifest, "train")
-    recent = read_rows(system.schema, layout.data, layout.manifest, "validation")
+    vault = open_vault(system.schema)
+    rows = read_rows(system.schema, layout.data, layout.manifest, "train", vault)
+    recent = read_rows(system.schema, layout.data, layout.manifest, "validation", vault)
     layout.model.mkdir(parents=True, exist_ok=True)
     train_model(system, params, rows, layout.model, load_engine, recent=recent)
     training = Training(
@@ -66,30 +69,33 @@ def run_train(root: Path, name: str, load_engine: EngineLoader) -> Training:
     return training
 
 
-def run_evaluate(root: Path, name: str, load_engine: EngineLoader) -> Scores:
+def run_evaluate(root: Path, name: str, load_engine: EngineLoader, open_vault: OpenVault) -> Scores:
     """Stage ``evaluate``: score validation and test with the model as it will be served."""
     system, params, layout = _open(root, name)
-    engine = load_engine(layout.model)
+    engine, vault = load_engine(layout.model), open_vault(system.schema)
     scores: dict[str, dict[str, float]] = {}
     for part in ("validation", "test"):
-        rows = read_rows(system.schema, layout.data, layout.manifest, part)
+        rows = read_rows(system.schema, layout.data, layout.manifest, part, vault)
         answers = engine.predict(rows.tensors)
         found = metrics.compute(system.task, rows.label, answers, threshold=params.evaluation.threshold)
         scores[part] = {metric: found[metric] for metric in system.metrics}
     layout.evaluation.mkdir(parents=True, exist_ok=True)
     # The loop ends on the test window, whose rows the tables for `dvc plots` describe.
+    least = SMALLEST_CELL if system.schema.is_sealed else 1
     _write_csv(
         layout.evaluation / "by_month.csv",
         ("month", "rows", *system.metrics),
         (
             (month.month, month.rows, *(month.metrics[metric] for metric in system.metrics))
             for month in monthly.by_month(system.task, rows, answers, threshold=params.evaluation.threshold)
+            if month.rows >= least
         ),
     )
+    predicted, actual = averaged(answers, rows.label, least)
     _write_csv(
         layout.evaluation / "residuals.csv",
         ("predicted", "actual"),
-        zip(answers.tolist(), rows.label.tolist(), strict=True),
+        zip(predicted.tolist(), actual.tolist(), strict=True),
     )
     result = Scores(validation=scores["validation"], test=scores["test"])
     _write_json(layout.evaluation / "metrics.json", result)

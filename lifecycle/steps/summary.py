@@ -53,7 +53,7 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
         counts = result.snapshot.counts
         parts.append(
             f"**Data** `{result.snapshot.id[:12]}`: {counts.kept:,} rows, {counts.quarantined:,} refused, "
-            f"{counts.corrections:,} corrected, {counts.immature:,} awaiting their label; "
+            f"{counts.corrections:,} corrected, {counts.immature:,} awaiting their label{counts.withheld}; "
             f"commit `{result.snapshot.commit[:12]}`"
         )
         parts += [f"**Warning:** {warning}" for warning in result.snapshot.warnings]

@@ -33,20 +33,23 @@ def profile(system: System, rows: Rows, prediction: NDArray[np.float64] | None =
         prediction: Answers of the model on its newest rows, any number of them.
     """
     schema, tensors = system.schema, rows.tensors
+    extremes = not schema.is_sealed
     return ReferenceProfile(
         system=system.name,
         record_schema=schema.digest,
         rows=len(rows),
         numbers={
-            name: profile_number(tensors.numbers[:, i], watched=not schema[name].event_time)
+            name: profile_number(
+                tensors.numbers[:, i], watched=not schema[name].event_time, extremes=extremes
+            )
             for i, name in enumerate(schema.numbers)
         },
         categories={
             name: _profile_category(schema[name], tensors.categories[:, i])
             for i, name in enumerate(schema.categories)
         },
-        label=profile_number(rows.label),
-        prediction=None if prediction is None else profile_number(prediction),
+        label=profile_number(rows.label, extremes=extremes),
+        prediction=None if prediction is None else profile_number(prediction, extremes=extremes),
     )
 
 
@@ -62,8 +65,15 @@ def newest(train: Rows, recent: Rows | None) -> Rows:
     return rows.take(slice(None, None, max(1, -(-len(rows) // MANY))))
 
 
-def profile_number(column: NDArray[np.floating], *, watched: bool = True) -> NumberProfile:
+def profile_number(
+    column: NDArray[np.floating], *, watched: bool = True, extremes: bool = True
+) -> NumberProfile:
     """Profile one number; NaN is missing.
+
+    Args:
+        column: The values ``[rows]``.
+        watched: Whether drift of it is watched.
+        extremes: Whether the smallest and the largest value are told, which are somebody's very own.
 
     Example:
         >>> found = profile_number(np.array([0.0, 1.0, 1.0, np.nan]))
@@ -80,7 +90,9 @@ def profile_number(column: NDArray[np.floating], *, watched: bool = True) -> Num
     decimals = _decimals(float(np.ptp(values)))
     edges = np.unique(np.round(quantiles, decimals))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    low, high = (round(float(bound), decimals) for bound in (values.min(), values.max()))
+    low, high = (
+        round(float(bound), decimals) if extremes else None for bound in (values.min(), values.max())
+    )
     return NumberProfile(
         edges=tuple(edges.tolist()),
         counts=tuple(counts.tolist()),

@@ -12,7 +12,8 @@ from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from lifecycle.core.ports import Engine, Ledger, Registry, ReleaseStore, Signer
+    from lifecycle.core.ports import Engine, Ledger, OpenVault, Registry, ReleaseStore, Signer, Vault
+    from lifecycle.core.record import RecordSchema
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.workspace import GitDvcWorkspace
     from lifecycle.serving.keys import KeyFile
@@ -51,7 +52,27 @@ def open_workspace(settings: Settings, system: str) -> GitDvcWorkspace:
     """The data versions and commits of a system."""
     from lifecycle.data.workspace import GitDvcWorkspace
 
-    return GitDvcWorkspace(settings, system)
+    return GitDvcWorkspace(settings, system, vault_opener(settings, system))
+
+
+def vault_opener(settings: Settings, system: str) -> OpenVault:
+    """Opens the vault of one system's records; there is none where nothing in them is sensitive."""
+
+    def opened(schema: RecordSchema) -> Vault | None:
+        if not schema.is_sealed:
+            return None
+        from lifecycle.records.manifest import PURPOSE
+        from lifecycle.records.signing import Ed25519Signer
+        from lifecycle.records.vault import SystemVault
+        from lifecycle.wiring.records import open_office
+
+        office = open_office(settings)
+        signer = Ed25519Signer(settings.keys, purpose=PURPOSE)
+        return SystemVault(
+            system, schema, office.table, office.trail, office.gate, signer, actor=settings.actor
+        )
+
+    return opened
 
 
 def open_engine(folder: Path, root: Path, workers: int | None = 1, *, bulk: bool = False) -> Engine:

@@ -23,6 +23,7 @@ from lifecycle.wiring.adapters import (
     open_signer,
     open_store,
     open_workspace,
+    vault_opener,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
         probe=ServerProbe(settings, estimator_command(settings.project)),
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
+        open_vault=vault_opener(settings, system),
         compact_log=partial(compact_log, settings, system),
     )
 
@@ -99,19 +101,28 @@ def open_scorer(
         store=open_store(settings),
         signer=open_signer(settings),
         load_engine=engine_loader(settings.project, request.threads, bulk=True),
+        open_vault=vault_opener(settings, system),
     )
 
 
-def run_stage(root: Path, stage: str, system: str) -> None:
-    """Run one DVC stage in a project folder: ``split``, ``train`` or ``evaluate``."""
+def run_stage(settings: Settings, root: Path, stage: str, system: str) -> None:
+    """Run one DVC stage in a project folder.
+
+    Args:
+        settings: Of the project whose keys open its snapshots.
+        root: The folder: that project, or a worktree of it.
+        stage: ``split``, ``train`` or ``evaluate``.
+        system: Name of the system.
+    """
     from lifecycle.steps import stages
 
+    open_vault = vault_opener(settings, system)
     if stage == "split":
-        stages.run_split(root, system)
+        stages.run_split(root, system, open_vault)
     elif stage == "train":
-        stages.run_train(root, system, engine_loader(root))
+        stages.run_train(root, system, engine_loader(root), open_vault)
     else:
-        stages.run_evaluate(root, system, engine_loader(root))
+        stages.run_evaluate(root, system, engine_loader(root), open_vault)
 
 
 def reproduce(settings: Settings, system: str, version: str) -> Proof:
@@ -131,7 +142,8 @@ def reproduce(settings: Settings, system: str, version: str) -> Proof:
     manifest = verify_release(release, deployment.release.digest, open_signer(settings))
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=made(settings.state / "tmp")) as folder:
         project = retrain(settings, system, manifest.lineage.commit, Path(folder) / "project")
-        return prove(deployment, manifest, release, project, engine_loader(project))
+        loader, open_vault = engine_loader(project), vault_opener(settings, system)
+        return prove(deployment, manifest, release, project, loader, open_vault)
 
 
 def checkout_data(settings: Settings, system: str, at: str | None) -> str:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import pytest
 
-from lifecycle.core.errors import DeclarationError, QuarantineError, SensitiveFieldError
+from lifecycle.core.errors import ConfigError, DeclarationError, QuarantineError
 from lifecycle.core.params import load_params
 from lifecycle.core.record import Record, schema_of
-from lifecycle.core.roles import Consent, EventTime, Feature, Label, RecordId, Sensitive
+from lifecycle.core.roles import Consent, EventTime, Feature, Label, RecordId, Sensitive, SubjectId
 from lifecycle.core.values import Counts
 from lifecycle.data.ingest import ingest
 from systems.house_prices import SYSTEM
@@ -211,23 +211,31 @@ def test_a_correction_that_moves_a_row_changes_both_months_and_no_other(
     assert {name for name in after if after[name] != before[name]} == {"2026-03.parquet"}
 
 
-def test_a_sensitive_field_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_without_keys_a_sensitive_field_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     class Patient(Record):
-        patient: Annotated[str, RecordId()]
+        patient: Annotated[str, RecordId(), SubjectId()]
         seen: Annotated[datetime, EventTime()]
         age: Annotated[int, Feature()]
         note: Annotated[str, Sensitive()]
+        ill: Annotated[bool, Label()]
+
+    params = load_params(ROOT).system("house-prices")
+    with pytest.raises(ConfigError, match="Patient has sensitive fields, and no keys were given"):
+        ingest(schema_of(Patient), params, tmp_path, moment("2026-01-01"), tmp_path / "o", tmp_path / "q")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_consent_of_nobody_is_refused(tmp_path: Path) -> None:
+    class Visit(Record):
+        visit: Annotated[str, RecordId()]
+        seen: Annotated[datetime, EventTime()]
+        age: Annotated[int, Feature()]
         agreed: Annotated[bool, Consent()]
         ill: Annotated[bool, Label()]
 
     params = load_params(ROOT).system("house-prices")
-    with pytest.raises(SensitiveFieldError) as refused:
-        ingest(schema_of(Patient), params, tmp_path, moment("2026-01-01"), tmp_path / "o", tmp_path / "q")
-    assert refused.value.message == (
-        "record Patient declares note, agreed as sensitive or as consent, and this version cannot seal"
-        " fields; nothing was read"
-    )
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DeclarationError, match="asks for consent with agreed, and has no sensitive field"):
+        ingest(schema_of(Visit), params, tmp_path, moment("2026-01-01"), tmp_path / "o", tmp_path / "q")
 
 
 def test_a_record_cannot_have_the_column_that_partitions_add(tmp_path: Path) -> None:

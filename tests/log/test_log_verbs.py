@@ -127,6 +127,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
             "probe",
             "clock",
             "load_engine",
+            "open_vault",
         )
     )
     loop = Loop(

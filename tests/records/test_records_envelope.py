@@ -25,7 +25,8 @@ from lifecycle.core.errors import (
 )
 from lifecycle.records import envelope
 from lifecycle.records.derivation import Suite, derive, hmac_sha512, prefixed
-from lifecycle.records.envelope import HEADER_BYTES, OVERHEAD, Chunks, Place, open_into, seal
+from lifecycle.records.envelope import HEADER_BYTES, OVERHEAD, open_into, seal
+from lifecycle.records.place import Chunks, Place
 from lifecycle.records.subject_keys import SubjectKey
 
 SUITES = pytest.mark.parametrize("suite", list(Suite))

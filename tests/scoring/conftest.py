@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from lifecycle.core.params import BatchParams, SourceParams, SplitParams, SystemParams
-from lifecycle.core.ports import Engine
+from lifecycle.core.ports import Engine, OpenVault
+from lifecycle.core.record import RecordSchema
 from lifecycle.core.reference import NumberProfile, ReferenceProfile
 from lifecycle.core.release import write_release
 from lifecycle.core.rows import Tensors
@@ -64,6 +65,8 @@ class World:
     batch: dict[str, Any] = field(default_factory=dict)
     ledger: LedgerSimulator = field(default_factory=LedgerSimulator)
     engine: Counting | None = None
+    schema: RecordSchema = HOMES
+    open_vault: OpenVault = lambda _: None
 
     @property
     def out(self) -> Path:
@@ -81,13 +84,13 @@ class World:
         self, version: str = "1", constant: float = 0.0, *, profiled: bool = True, **facts: object
     ) -> Release:
         """Make a release live; its reference is what it answers for ``HOUSES``."""
-        folder = write_model(self.root / "model" / version, constant)
+        folder = write_model(self.root / "model" / version, constant, self.schema)
         files = {name: folder / name for name in ("model.onnx", "schema.json")}
         if profiled:
             answers = np.asarray(HOUSES["area"] * 2 + constant)
             reference = ReferenceProfile(
                 system="homes",
-                record_schema=HOMES.digest,
+                record_schema=self.schema.digest,
                 rows=1,
                 numbers={},
                 categories={},
@@ -130,6 +133,7 @@ class World:
             store=VerifiedReleaseStore(self.root / "cache", self.signer),
             signer=self.signer,
             load_engine=load,
+            open_vault=self.open_vault,
         )
 
     def score(self, *inputs: str, **asked: Any) -> ScoreResult:

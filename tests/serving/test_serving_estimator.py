@@ -225,6 +225,6 @@ def test_a_reproduction_compares_what_served(project, release):
     )
     folder = folder_of(release)
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    proof = prove(decided, manifest, folder, project, in_this_process)
+    proof = prove(decided, manifest, folder, project, in_this_process, lambda _: None)
     assert (proof.same, proof.same_file) == (True, True)
     assert proof.said.endswith("the files of the models are identical")

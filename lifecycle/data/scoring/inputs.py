@@ -102,6 +102,8 @@ def open_inputs(schema: RecordSchema, patterns: Sequence[str], reading: Reading,
 def asked_schema(schema: RecordSchema) -> RecordSchema:
     """What a prediction request holds: the features, and the record's id if it is known.
 
+    Of a sealed record the subject too: an answer that belongs to nobody could not be erased.
+
     Example:
         >>> from lifecycle.core.record import FieldSpec
         >>> fields = (FieldSpec(name="id", kind="text", record_id=True),
@@ -114,7 +116,9 @@ def asked_schema(schema: RecordSchema) -> RecordSchema:
     """
     key = schema.record_id
     fields = schema.features
-    if not key.feature:
+    if (subject := schema.subject_id) and schema.is_sealed and not subject.feature:
+        fields = (subject.model_copy(update={"optional": False}), *fields)
+    if not key.feature and key is not schema.subject_id:
         fields = (key.model_copy(update={"record_id": False, "optional": True}), *fields)
     return RecordSchema(name=schema.name, description=schema.description, fields=fields)
 

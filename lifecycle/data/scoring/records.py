@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lifecycle.core.record import RecordSchema
+from lifecycle.core.ports import Vault
+from lifecycle.core.record import SUBJECT_REF, RecordSchema
 from lifecycle.core.rows import Tensors, encode
 from lifecycle.core.scoring import ScoreCounts
 from lifecycle.data.batch import ROW
 from lifecycle.data.reading import as_column
 from lifecycle.data.scoring.chunks import Chunk, Piece
 from lifecycle.data.tables import FAULTS, screen
+
+PERSON = "#person"
+"""The identifier of a row's subject, until it has a ref."""
+
+SCORING = "scoring"
+"""The purpose for which records are scored."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Asked:
         positions: ``row``, counted from 1 over all files, and ``record_id`` of every row that is whole.
         tensors: Those rows as the model sees them.
         faults: Lines as in ``tables.FAULTS``.
+        erased, unconsented: Rows that may not be scored, and are not among them.
     """
 
     index: int
@@ -34,6 +43,8 @@ class Asked:
     positions: pl.DataFrame
     tensors: Tensors
     faults: pl.DataFrame
+    erased: int = 0
+    unconsented: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,15 +83,48 @@ class Answered:
     answers: NDArray[np.float64]
 
 
-def ask(schema: RecordSchema, key: str, chunk: Chunk) -> Asked:
+def admit(schema: RecordSchema, vault: Vault, asked: Asked, now: datetime) -> Asked:
+    """The rows of a chunk that may be scored, each with the ref of its subject.
+
+    Who was erased is left out, and who withdrew; where the record has a field ``Consent("scoring")``, so is
+    who never agreed.
+
+    Args:
+        schema: Of the sealed record.
+        vault: Of the system.
+        asked: The rows.
+        now: The moment at which they are scored.
+    """
+    people = asked.positions[PERSON]
+    distinct = people.unique(maintain_order=True)
+    known_as = pl.DataFrame(
+        [distinct, pl.Series(SUBJECT_REF, vault.admit(distinct.to_list()), dtype=pl.Binary)]
+    )
+    found = asked.positions.join(known_as, on=PERSON, how="left", maintain_order="left").drop(PERSON)
+    staying = found[SUBJECT_REF].is_not_null()
+    needed = any(field.consent == SCORING for field in schema.fields)
+    told = iter(vault.consents(found.filter(staying)[SUBJECT_REF].to_list(), SCORING, now))
+    agreed = [here and bool(next(told) if needed else next(told) is not False) for here in staying]
+    kept = np.array(agreed, dtype=np.bool_)
+    return replace(
+        asked,
+        positions=found.filter(pl.Series(kept, dtype=pl.Boolean)),
+        tensors=asked.tensors.take(kept),
+        erased=int((~staying).sum()),
+        unconsented=int(staying.sum()) - int(kept.sum()),
+    )
+
+
+def ask(schema: RecordSchema, key: str, chunk: Chunk, person: str | None = None) -> Asked:
     """Validate a chunk as at ingest, and encode what is whole as the endpoint does.
 
     Args:
         schema: As of ``Inputs``.
         key: Name of the record's id.
         chunk: The rows.
+        person: Name of the subject's identifier, where rows are to be sealed.
     """
-    screened = [_screened(schema, key, piece) for piece in chunk.pieces]
+    screened = [_screened(schema, key, piece, person) for piece in chunk.pieces]
     return Asked(
         index=chunk.index,
         read=chunk.rows,
@@ -93,13 +137,17 @@ def ask(schema: RecordSchema, key: str, chunk: Chunk) -> Asked:
     )
 
 
-def _screened(schema: RecordSchema, key: str, piece: Piece) -> tuple[pl.DataFrame, Tensors, pl.DataFrame]:
+def _screened(
+    schema: RecordSchema, key: str, piece: Piece, person: str | None
+) -> tuple[pl.DataFrame, Tensors, pl.DataFrame]:
     found = screen(schema, piece.batch)
     frame = found.whole
     columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     with np.errstate(over="ignore"):
         tensors = encode(schema, columns, frame.height)
     positions = frame.select(row=pl.col(ROW) + piece.offset, record_id=key)
+    if person:
+        positions = positions.with_columns(frame[person].cast(pl.String).alias(PERSON))
     if not (beyond := np.isinf(tensors.numbers)).any():
         return positions, tensors, found.faults
     fits = ~np.asarray(beyond.any(axis=1))
@@ -141,7 +189,9 @@ def answered(asked: Asked, predictions: NDArray[np.float64], stamp: Stamp) -> An
     counts = ScoreCounts(
         read=asked.read,
         scored=table.height,
-        quarantined=asked.read - table.height,
+        quarantined=asked.read - table.height - asked.erased - asked.unconsented,
         unanswered=prediction.null_count(),
+        erased=asked.erased,
+        unconsented=asked.unconsented,
     )
     return Answered(asked.index, table, asked.faults, counts, answers)

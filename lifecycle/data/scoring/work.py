@@ -12,21 +12,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from lifecycle.core.errors import BusyError, IntegrityError, StateError
+from lifecycle.core.ports import Vault
 from lifecycle.core.release import file_entry
 from lifecycle.core.scoring import MANIFEST, OutputFile, ScoreCounts, ScoreManifest, ScorePlan
 from lifecycle.core.values import Value
 from lifecycle.data.scoring.records import Answered
+from lifecycle.data.source_parquet import count
 from lifecycle.data.storage import storing
 
 PLAN = "plan.json"
 QUARANTINE = "quarantine.jsonl"
 _DRAFT = ".draft"
 _OURS = re.compile(
-    r"(part|chunk|faults)-\d{5,}\.(parquet|json|jsonl)|plan\.json|manifest\.json|quarantine\.jsonl"
+    r"(part|chunk|faults)-\d{5,}\.(parquet|json|jsonl)|(plan|manifest|segments)\.json|segments\.json\.sig"
+    r"|quarantine\.jsonl"
 )
 
 
@@ -171,13 +175,10 @@ class WorkFolder:
         entry = file_entry(path)
         return (entry.sha256, entry.size) == (file.sha256, file.size)
 
-    def finish(self, chunk: Answered, bins: NDArray[np.int64]) -> ChunkRecord:
-        """Write a chunk's files, then its record."""
+    def finish(self, chunk: Answered, bins: NDArray[np.int64], vault: Vault | None = None) -> ChunkRecord:
+        """Write a chunk's files, the scores sealed if there is a vault, then its record."""
         with storing(str(self.path)):
-            content = io.BytesIO()
-            # Statistics are left out: prediction ids are long and nobody filters by them.
-            chunk.table.write_parquet(content, compression="zstd", compression_level=1, statistics=False)
-            part = self._write(f"part-{chunk.index:05}.parquet", content.getbuffer(), chunk.table.height)
+            part = self._write_scores(f"part-{chunk.index:05}.parquet", chunk.table, vault)
             faults = None
             if chunk.faults.height:
                 lines = chunk.faults.write_ndjson().encode()
@@ -187,6 +188,22 @@ class WorkFolder:
             )
             self._write(f"chunk-{chunk.index:05}.json", record.model_dump_json().encode())
         return record
+
+    def _write_scores(self, name: str, table: pl.DataFrame, vault: Vault | None) -> OutputFile:
+        if vault is None:
+            content = io.BytesIO()
+            # Statistics are left out: prediction ids are long and nobody filters by them.
+            table.write_parquet(content, compression="zstd", compression_level=1, statistics=False)
+            return self._write(name, content.getbuffer(), table.height)
+        vault.seal(table.rechunk().to_arrow(), self.path / name)
+        _sync(self.path)
+        entry = file_entry(self.path / name)
+        return OutputFile(name=name, rows=table.height, size=entry.size, sha256=entry.sha256)
+
+    def rows(self, part: OutputFile, vault: Vault | None = None) -> int:
+        """How many rows a file of scores says it has."""
+        path = self.path / part.name
+        return count(path) if vault is None else vault.rows(path)
 
     def quarantine(self, records: Sequence[ChunkRecord]) -> OutputFile | None:
         """Join what is wrong with the rows of all chunks; None where nothing is."""
@@ -212,16 +229,20 @@ class WorkFolder:
         found = _manifest(path) if path.is_file() else None
         return found if found and found.job == plan.job else None
 
-    def publish(self, manifest: ScoreManifest) -> None:
+    def publish(self, manifest: ScoreManifest, vault: Vault | None = None) -> None:
         """Write the manifest, drop what it does not name, and rename the folder into place.
 
         Killed anywhere in it, the next run of the same job publishes the same.
         """
         with storing(str(self.out)):
+            for path in self.path.glob("part-*.parquet"):
+                if path.name not in manifest.files:
+                    path.unlink()
+            signed = vault.close(self.path) if vault else ()
             if self.sealed(manifest.plan) is None:
                 self._write(MANIFEST, manifest.model_dump_json(indent=1).encode())
             for path in self.path.iterdir():
-                if path.name not in manifest.files:
+                if path.name not in manifest.files and path.name not in signed:
                     path.unlink()
             _sync(self.path)
             self.path.rename(self.out)
