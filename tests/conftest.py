@@ -30,6 +30,7 @@ LONGEST = (
     "docs/test_docs_your_own_system.py",
     "flows/test_flows_crash.py",
     "flows/test_flows_deployed.py",
+    "flows/test_flows_sealed.py",
     "flows/test_flows_story.py",
     "flows/test_flows_servers.py",
     "data/test_workspace_crash.py",
