@@ -159,7 +159,7 @@ def test_one_erasure_over_two_years_of_snapshots_takes_moments(clinic):
     assert len(receipt.proof.snapshots) == 23
 
 
-def test_a_socket_or_a_folder_without_rights_is_no_trap(clinic):
+def test_a_pipe_that_nobody_writes_to_is_no_trap(clinic):
     refs = clinic.admit(1)
     os.mkfifo(clinic.root / "pipe.parquet")
     assert order.erase_subject(directly, "clinic", refs[0].hex(), Scheduler()).lost == 0
