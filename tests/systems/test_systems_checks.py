@@ -55,9 +55,9 @@ def test_a_model_that_ignores_its_seed_is_told_to_pass_it_on():
         check_system(forgetful)
 
 
-def test_a_sensitive_field_is_refused():
+def test_a_sensitive_field_needs_somebody_it_is_about():
     class Patient(Reading):
         name: Annotated[str, Feature(), Sensitive(group="identifiers")]
 
-    with pytest.raises(CheckFailedError, match="cannot be stored yet"):
+    with pytest.raises(CheckFailedError, match="needs a SubjectId"):
         check_system(replace(METER, record=Patient))
