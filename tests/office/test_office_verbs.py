@@ -56,6 +56,16 @@ def test_where_there_is_no_identifier_nothing_is_looked_up(clinic):
     assert "no identifier was given" in clinic.run("subjects", "find", "clinic", expect=2).output
 
 
+def test_an_erased_person_comes_back_only_when_it_is_their_wish(clinic):
+    [old] = clinic.admit(1)
+    clinic.office.erasure.erase([old])
+    assert "were erased" in clinic.run("subjects", "register", "clinic", who=0, expect=8).output
+    new = clinic.json("subjects", "register", "clinic", "--again", who=0)["ref"]
+    assert new != old.hex()
+    assert clinic.json("subjects", "register", "clinic", who=0)["ref"] == new
+    assert clinic.office.ring.every([old]) == [None]
+
+
 def test_consent_is_granted_withdrawn_and_remembered(clinic):
     [ref] = clinic.admit(1)
     clinic.run(
