@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import Field
 
 from flows import order
 from flows.tasks import as_task, queue_update
 
+Ref = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""The server refuses anything else before it stores it: an identifier typed by mistake, say."""
+
 
 @flow(name="erase-subject", persist_result=False)
-def erase_subject(system: str, ref: str) -> State[Any]:
+def erase_subject(system: str, ref: Ref) -> State[Any]:
     """Erase a subject, prove it, queue an update without them, and write a signed receipt.
 
     Args:

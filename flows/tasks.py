@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 from prefect.tasks import Task
 
@@ -77,15 +78,18 @@ def scored(order: Callable[..., ScoreResult], *arguments: Any) -> State[Any]:
 
 
 def queue_update(system: str, name: str) -> str | None:
-    """Queue an update through the server, once per name; the name of its run."""
-    run = run_deployment(
-        f"update/{system}",
-        timeout=0,
-        as_subflow=False,
-        flow_run_name=name,
-        idempotency_key=name,
-        tags=["erasure"],
-    )
+    """Queue an update through the server, once per name; its run's name, or None: nobody runs updates."""
+    try:
+        run = run_deployment(
+            f"update/{system}",
+            timeout=0,
+            as_subflow=False,
+            flow_run_name=name,
+            idempotency_key=name,
+            tags=["erasure"],
+        )
+    except ObjectNotFound:
+        return None
     assert isinstance(run, FlowRun), "called from a flow that is not asynchronous"
     return run.name
 

@@ -58,6 +58,8 @@ def scan(place: Place, ref: bytes, erased: Collection[bytes]) -> PlaceScan:
         except NotSealedError:
             continue  # ordinary Parquet
         except SealError:
+            if not path.exists():
+                continue  # a draft that was renamed meanwhile
             unreadable.append(name)
             continue
         sealed += 1

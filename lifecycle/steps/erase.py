@@ -26,8 +26,8 @@ from lifecycle.records.scan import Place, scan
 
 SIGNATURE = ".sig"
 _BACKUPS = (
-    "A backup of the key table from before the erasure still holds the keys, until `lifecycle records shred` "
-    "makes it dead; backups of the key encryption key are yours to destroy."
+    "A backup of the key table from before the erasure still holds the keys, until a shred epoch makes it "
+    "dead (lifecycle records shred); backups of the key encryption key are yours to destroy."
 )
 _MODELS = "A model is not shredded: what it learnt stays in it until it is replaced and withdrawn."
 _ELSEWHERE = (

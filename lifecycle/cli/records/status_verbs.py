@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lifecycle.cli.base import Verbs, as_json_option, example, show, system_argument
-from lifecycle.cli.records.base import open_office, subject_of
+from lifecycle.cli.records.base import ask_identifier, open_office, subject_of
 
 if TYPE_CHECKING:
     from lifecycle.records.status import KeyStatus
@@ -66,5 +66,24 @@ def subjects_find(system: str, as_json: bool) -> None:
     """
     office = open_office()
     ref = subject_of(office, system, None)
+    office.note_look_up(system, ref)
+    show({"ref": ref.hex()}, ref.hex(), as_json)
+
+
+@subjects.command("register")
+@system_argument
+@click.option("--again", is_flag=True, help="They were erased, and want to come back: as a new person.")
+@as_json_option
+@example("lifecycle records subjects register patient-outcome --again < identifier.txt")
+def subjects_register(system: str, again: bool, as_json: bool) -> None:
+    """Give a person a ref and a key, before their first record comes; one who has them keeps them.
+
+    Whoever was erased is refused, unless --again says that they themselves want to come back. What was erased
+    stays erased, and their earlier consent says nothing: record it anew.
+
+    The identifier is asked for as by `lifecycle records subjects find`.
+    """
+    office = open_office()
+    [ref] = office.people(system).register([ask_identifier()], again=again)
     office.note_look_up(system, ref)
     show({"ref": ref.hex()}, ref.hex(), as_json)

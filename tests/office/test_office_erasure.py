@@ -1,0 +1,165 @@
+"""Erasure as a step: what was where is proved, whatever crashes in between is finished by the next run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from flows import order
+from flows.start import directly
+from lifecycle.core.errors import StateError
+from lifecycle.steps.erase import read_receipt
+from lifecycle.wiring import open_eraser
+from tests.office.conftest import Clinic
+
+
+class Scheduler:
+    """Takes updates, each name once."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, str] = {}
+
+    def __call__(self, _system: str, name: str) -> str:
+        self.taken.setdefault(name, f"update-{len(self.taken) + 1}")
+        return self.taken[name]
+
+
+def many_ages(clinic: Clinic, refs: list[bytes], count: int) -> list[str]:
+    """Monthly snapshots, each with all months so far; nobody but the last person is in the first."""
+    parts, ids = [], []
+    for month in range(count):
+        path = clinic.root / "tmp" / f"{month:02}.parquet"
+        clinic.seal(path, refs[-1:] if month == 0 else refs, rows=2)
+        parts.append(path)
+        ids.append(clinic.snapshot(parts))
+    for path in parts:
+        path.unlink()
+    return ids
+
+
+def test_every_place_is_looked_through_and_affected_models_are_listed(clinic):
+    refs = clinic.admit(10)
+    clinic.office.erasure.erase(refs[4:5])
+    refs.remove(refs[4])
+    ids = many_ages(clinic, refs, 4)
+    clinic.seal(clinic.settings.log / "clinic" / "parts" / "p-1.parquet", refs[:2], rows=5)
+    clinic.seal(clinic.settings.state / "worktrees" / "clinic" / "data" / "2026-01.parquet", refs[:1])
+    (clinic.root / "half.parquet").write_bytes(b"PAR1 and then the power went")
+    clinic.deploy(ids[0], "1", "first-deployment")
+    clinic.deploy(ids[2], "2")
+    clinic.deploy(ids[3], "3")
+    scheduler = Scheduler()
+
+    receipt = order.erase_subject(directly, "clinic", refs[0].hex(), scheduler)
+
+    found = {
+        place.place: (place.sealed, len(place.held), place.lost, place.others)
+        for place in receipt.proof.places
+    }
+    assert found == {
+        "DVC cache": (4, 3, 6, 48),
+        "DVC remote": (0, 0, 0, 0),
+        "worktree": (1, 1, 1, 0),
+        "prediction log": (1, 1, 5, 5),
+        "other state": (0, 0, 0, 0),
+        "project: inputs, batch results, checkouts": (0, 0, 0, 0),
+    }
+    assert receipt.proof.places[-1].unreadable == ("half.parquet",)
+    assert set(receipt.proof.snapshots) == set(ids[1:])
+    assert [(it.version, it.live) for it in receipt.versions] == [("2", False), ("3", True)]
+    assert (receipt.update.status, receipt.update.reason) == ("queued", "erasure")
+    assert list(scheduler.taken) == [f"erasure-{refs[0].hex()}"]
+    path = clinic.settings.receipts / "clinic" / f"{refs[0].hex()}.json"
+    assert read_receipt(path, clinic.office.receipt_signer) == receipt
+
+
+def test_who_was_erased_before_is_told_apart(clinic):
+    refs = clinic.admit(3)
+    clinic.seal(clinic.root / "scores" / "part.parquet", refs, rows=4)
+    clinic.office.erasure.erase(refs[:1])
+    receipt = order.erase_subject(directly, "clinic", refs[1].hex(), Scheduler())
+    [held] = receipt.proof.places[-1].held
+    assert (held.lost, held.others, held.erased_before) == (4, 4, 4)
+    assert receipt.update.status == "not needed"
+
+
+def test_a_release_that_is_gone_is_listed_as_not_known(clinic):
+    refs = clinic.admit(2)
+    [snapshot] = many_ages(clinic, refs[1:], 1)
+    clinic.deploy(snapshot, "1", "first-deployment")
+    for file in clinic.settings.releases.rglob("manifest.sig"):
+        file.unlink()
+    receipt = order.erase_subject(directly, "clinic", refs[0].hex(), lambda *_: None)
+    assert [(it.version, it.snapshot) for it in receipt.versions] == [("1", "")]
+    assert (receipt.update.status, receipt.update.detail) == ("by hand", "run: lifecycle update clinic")
+
+
+def test_nothing_is_proved_of_somebody_who_was_not_erased(clinic):
+    [ref] = clinic.admit(1)
+    with pytest.raises(StateError, match="was not erased"):
+        open_eraser(clinic.settings, "clinic", ref.hex(), Scheduler()).prove()
+
+
+KILLED = """
+import os, signal
+from pydoc import locate
+from flows import order
+from flows.start import directly
+kind, name = locate("{kind}"), "{name}"
+done = getattr(kind, name)
+def dies(*arguments, **keywords):
+    done(*arguments, **keywords)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(kind, name, dies)
+order.erase_subject(directly, "clinic", "{ref}", lambda system, name: "update-1")
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("lifecycle.records.erasure.Erasure", "_request"),
+        ("lifecycle.records.erasure.Erasure", "_destroy"),
+        ("lifecycle.steps.erase", "scan"),
+        ("lifecycle.steps.erase", "_store"),
+    ],
+)
+def test_an_erasure_that_was_killed_is_finished_by_the_next_run(clinic, kind, name):
+    refs = clinic.admit(3)
+    clinic.seal(clinic.root / "scores" / "part.parquet", refs)
+    ended = clinic.python(KILLED.format(kind=kind, name=name, ref=refs[0].hex()))
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    path = clinic.settings.receipts / "clinic" / f"{refs[0].hex()}.json"
+    assert not path.exists()
+    if name != "_request":  # of a transaction that was not committed, nothing is there
+        assert clinic.office.without_receipt() == refs[:1]
+
+    receipt = order.erase_subject(directly, "clinic", refs[0].hex(), Scheduler())
+
+    assert receipt.lost == 1
+    assert clinic.office.ring.every(refs)[0] is None
+    assert read_receipt(path, clinic.office.receipt_signer) == receipt
+    assert sorted(file.name for file in path.parent.iterdir() if not file.name.startswith(".")) == [
+        path.with_suffix(".html").name,
+        path.name,
+        f"{path.name}.sig",
+    ]
+
+
+def test_one_erasure_over_two_years_of_snapshots_takes_moments(clinic):
+    refs = clinic.admit(300)
+    many_ages(clinic, refs, 24)
+    begun = time.monotonic()
+    receipt = order.erase_subject(directly, "clinic", refs[7].hex(), Scheduler())
+    assert time.monotonic() - begun < 5
+    assert receipt.lost == 23 * 2
+    assert len(receipt.proof.snapshots) == 23
+
+
+def test_a_pipe_that_nobody_writes_to_is_no_trap(clinic):
+    refs = clinic.admit(1)
+    os.mkfifo(clinic.root / "pipe.parquet")
+    assert order.erase_subject(directly, "clinic", refs[0].hex(), Scheduler()).lost == 0
