@@ -5,7 +5,7 @@ READY := .venv/.ready
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE # every command starts many processes: compile their imports once
 
-.PHONY: demo test soak check bench bench-serving bench-records clean lock help
+.PHONY: demo demo-patients test soak check bench bench-serving bench-records clean lock help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## Tell the whole story on real house sales
 	$(BIN)/python -m demo
+
+demo-patients: $(READY) ## Score patients overnight, sealed, and forget one who asks
+	$(BIN)/python -m demo.patients
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

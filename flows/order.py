@@ -8,15 +8,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lifecycle.core.clock import parse_moment
+from lifecycle.core.erasure import AffectedVersion, Proof, Queued, Receipt
 from lifecycle.core.scoring import ScoreRequest, ScoreResult
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
 from lifecycle.data.scoring.work import ChunkRecord
+from lifecycle.steps.erase import Eraser, QueueUpdate
 from lifecycle.steps.loop import Loop
+from lifecycle.steps.rotate import Rotated, Rotator
 from lifecycle.steps.score import Scorer
 from lifecycle.steps.score_chunks import Job
 from lifecycle.wiring import compact_log as make_parquet
-from lifecycle.wiring import open_loop, open_scorer
+from lifecycle.wiring import open_eraser, open_loop, open_rotator, open_scorer
 
 if TYPE_CHECKING:
     from lifecycle.steps.compact import Compaction
@@ -82,6 +85,27 @@ def _scored(records: Sequence[ChunkRecord]) -> str:
     return f"{sum(record.counts.read for record in records):,} rows in {len(records)} chunks"
 
 
+def _proved(proof: Proof) -> str:
+    files = sum(place.sealed for place in proof.places)
+    lost = sum(place.lost for place in proof.places)
+    return f"{lost:,} rows can no longer be opened; {files:,} sealed files looked through"
+
+
+def _affected(versions: Sequence[AffectedVersion]) -> str:
+    return ", ".join(version.version for version in versions) or "none"
+
+
+def _queued(queued: Queued) -> str:
+    return f"{queued.status}: {queued.detail}"
+
+
+def rotated(done: Rotated) -> str:
+    """What came of a rotation, in a few words."""
+    if done.kek is None:
+        return "no keys to rotate"
+    return f"version {done.kek} of the key encryption key, {done.subject_keys:,} subject keys wrapped anew"
+
+
 def _ended(result: FlowResult | ScoreResult) -> str:
     return f"{result.status}: {result.reason}"
 
@@ -93,6 +117,12 @@ REGISTER = Step("register", Loop.register, _registered)
 PROMOTE = Step("promote", Loop.promote, _ended)
 ROLL_BACK = Step("roll back", Loop.rollback, _ended)
 COMPACT = Step("compact", make_parquet, _compacted)
+ERASE = Step("erase", Eraser.erase, lambda moment: f"keys destroyed at {moment:%Y-%m-%d %H:%M:%S}")
+PROVE = Step("prove", Eraser.prove, _proved)
+MODELS = Step("models", Eraser.affected, _affected)
+QUEUE = Step("queue", Eraser.queue, _queued)
+RECEIPT = Step("receipt", Eraser.issue, lambda receipt: f"signed for {receipt.ref}")
+ROTATE = Step("rotate", Rotator.rotate, rotated)
 PREPARE = Step("prepare", Scorer.prepare, _prepared)
 SCORE = Step("score", Scorer.score, _scored)
 PUBLISH = Step("publish", Scorer.publish, _ended)
@@ -120,6 +150,23 @@ def rollback(run: Runner, system: str, reason: str, version: str | None) -> Flow
 def compact_log(run: Runner, system: str) -> Compaction:
     """Make Parquet of what servers have logged."""
     done: Compaction = run(COMPACT, Settings(), system)
+    return done
+
+
+def erase_subject(run: Runner, system: str, ref: str, queue_update: QueueUpdate) -> Receipt:
+    """Erase a subject, prove it, and say so on paper."""
+    eraser = open_eraser(Settings(), system, ref, queue_update)
+    erased_at = run(ERASE, eraser)
+    proof = run(PROVE, eraser)
+    versions = run(MODELS, eraser, proof)
+    queued = run(QUEUE, eraser, versions)
+    receipt: Receipt = run(RECEIPT, eraser, erased_at, proof, versions, queued)
+    return receipt
+
+
+def rotate_keys(run: Runner, system: str) -> Rotated:
+    """Wrap the keys of a system's subjects anew."""
+    done: Rotated = run(ROTATE, open_rotator(Settings(), system))
     return done
 
 

@@ -21,7 +21,9 @@ from lifecycle.core.scoring import ScoreRequest, ScoreResult
 from lifecycle.core.values import FlowResult
 
 if TYPE_CHECKING:
+    from lifecycle.core.erasure import Receipt
     from lifecycle.steps.compact import Compaction
+    from lifecycle.steps.rotate import Rotated
 
 LOG = logging.getLogger("lifecycle.flows")
 
@@ -75,6 +77,26 @@ def score_batch(system: str, request: ScoreRequest, as_of: datetime | None = Non
         result: ScoreResult = _result_of(flow, system=system, as_of=as_of, **asked)
         return result
     return order.score_batch(directly, system, request, as_of)
+
+
+def erase_subject(system: str, ref: str) -> Receipt:
+    """Erase a subject; without a server, nobody takes the update that is then due."""
+    if _server_is_up():
+        from flows.erase_subject import erase_subject as flow
+
+        receipt: Receipt = _result_of(flow, system=system, ref=ref)
+        return receipt
+    return order.erase_subject(directly, system, ref, lambda _system, _name: None)
+
+
+def rotate_keys(system: str) -> Rotated:
+    """Wrap the keys of a system's subjects anew."""
+    if _server_is_up():
+        from flows.rotate_keys import rotate_keys as flow
+
+        done: Rotated = _result_of(flow, system=system)
+        return done
+    return order.rotate_keys(directly, system)
 
 
 def directly(step: Step, *arguments: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.deployments import run_deployment
 from prefect.states import Completed
 from prefect.tasks import Task
 
@@ -73,6 +74,20 @@ def scored(order: Callable[..., ScoreResult], *arguments: Any) -> State[Any]:
         description=f"How {result.system} last scored a batch",
     )
     return Completed(name=result.status.title(), message=result.reason, data=result)
+
+
+def queue_update(system: str, name: str) -> str | None:
+    """Queue an update through the server, once per name; the name of its run."""
+    run = run_deployment(
+        f"update/{system}",
+        timeout=0,
+        as_subflow=False,
+        flow_run_name=name,
+        idempotency_key=name,
+        tags=["erasure"],
+    )
+    assert isinstance(run, FlowRun), "called from a flow that is not asynchronous"
+    return run.name
 
 
 def _runner() -> Runner:

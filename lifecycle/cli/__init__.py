@@ -12,12 +12,26 @@ from lifecycle.cli.key_verbs import keys
 from lifecycle.cli.log_verbs import log, outcomes
 from lifecycle.cli.look_verbs import doctor, history, reproduce
 from lifecycle.cli.project_verbs import data, init, stage
+from lifecycle.cli.records import records
 from lifecycle.cli.score_verb import score
 from lifecycle.cli.server_verbs import down, serve, status, up
 
 __all__ = ["main"]
 
-_LOOP = (init, first_deployment, update, rollback, score, history, reproduce, data, log, outcomes, stage)
+_LOOP = (
+    init,
+    first_deployment,
+    update,
+    rollback,
+    score,
+    history,
+    reproduce,
+    data,
+    log,
+    outcomes,
+    records,
+    stage,
+)
 _SERVERS = (up, status, down, serve, keys, capacity, doctor)
 
 for verb in (*_LOOP, *_SERVERS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -84,7 +85,7 @@ def example(text: str) -> Callable[[Function], Function]:
     """Add an example to a verb's help."""
 
     def decorate(function: Function) -> Function:
-        function.__doc__ = f"{function.__doc__}\n\n\b\nExample\n  {text}\n"
+        function.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n\b\nExample\n  {text}\n"
         return function
 
     return decorate

@@ -12,6 +12,7 @@
     │   ├── IntegrityError          a digest or signature does not match
     │   │   └── SealError           a sealed record cannot be opened as what it claims to be
     │   │       ├── EnvelopeError   not an envelope that this version opens
+    │   │       │   └── NotSealedError  a file in clear
     │   │       ├── TruncatedError  an envelope or its segment is cut short
     │   │       ├── CommitmentError sealed under another key than the one held
     │   │       ├── TamperedError   changed after it was sealed, or moved from where it belongs
@@ -122,6 +123,10 @@ class SealError(IntegrityError):
 
 class EnvelopeError(SealError):
     """Not an envelope that this version opens; nothing is ever read as plaintext instead."""
+
+
+class NotSealedError(EnvelopeError):
+    """The file holds no sealed records at all."""
 
 
 class TruncatedError(SealError):

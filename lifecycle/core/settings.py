@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         return self.project / (self.access_policy or "access.yaml")
 
     @property
+    def receipts(self) -> Path:
+        """Receipts of erasures, one folder per system."""
+        return self.state / "receipts"
+
+    @property
     def tracking(self) -> str:
         """MLflow's tracking and registry URI."""
         return self.mlflow_uri or f"sqlite:///{self.state / 'mlflow' / 'mlflow.db'}"

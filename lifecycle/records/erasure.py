@@ -65,6 +65,18 @@ class Erasure:
             rows = connection.rows("SELECT erased_at FROM tombstones WHERE subject_ref = ?", ref)
         return parse_moment(rows[0][0]) if rows and rows[0][0] else None
 
+    def requested(self) -> list[bytes]:
+        """Everybody whose erasure was asked for, finished or not, in the order of asking."""
+        with self._table.reading() as connection:
+            rows = connection.rows("SELECT subject_ref FROM tombstones ORDER BY requested_at, subject_ref")
+        return [ref for (ref,) in rows]
+
+    def erased(self) -> dict[bytes, datetime]:
+        """Everybody who was erased, and when."""
+        query = "SELECT subject_ref, erased_at FROM tombstones WHERE erased_at IS NOT NULL"
+        with self._table.reading() as connection:
+            return {ref: parse_moment(moment) for ref, moment in connection.rows(query)}
+
     def _request(self, connection: Connection, refs: list[bytes]) -> None:
         query = "SELECT DISTINCT subject_ref FROM subjects WHERE subject_ref IN ({among})"
         known = {ref for (ref,) in connection.rows_among(query, refs)}

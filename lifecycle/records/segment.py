@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lifecycle.core.errors import ConfigError, EnvelopeError, TamperedError, TruncatedError
+from lifecycle.core.errors import ConfigError, EnvelopeError, NotSealedError, TamperedError, TruncatedError
 from lifecycle.records.columns import Cell
 from lifecycle.records.envelope import open_into, wipe
 from lifecycle.records.place import Chunks, Numbers, Place
@@ -49,7 +49,8 @@ class SealedSegment:
 
     Raises:
         TruncatedError: It is not whole.
-        EnvelopeError: It is no sealed segment, or of a format that is not known.
+        NotSealedError: It is no sealed segment.
+        EnvelopeError: It is of a format that is not known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +58,7 @@ class SealedSegment:
         file = self._file()
         told = file.metadata.metadata or {}
         if not {SCHEMA, SEGMENT, BLOCKS} <= set(told):
-            raise EnvelopeError(
+            raise NotSealedError(
                 f"{path} is not a sealed segment", hint="nothing is read as plaintext: seal it first"
             )
         self.sealed = SealedSchema.parse(told[SCHEMA])

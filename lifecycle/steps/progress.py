@@ -19,9 +19,11 @@ class Progress:
     Args:
         doing: What is done, in a few words.
         total: Rows in all, if that is known.
+        unit: What is counted.
     """
 
-    def __init__(self, doing: str, total: int | None) -> None:
+    def __init__(self, doing: str, total: int | None, unit: str = "rows") -> None:
+        self._unit = unit
         self._doing = doing
         self._total = total
         self._done = 0
@@ -38,10 +40,12 @@ class Progress:
         speed = self._done / max(now - self._begun, 1e-9)
         LOG.log(
             logging.INFO if due else logging.DEBUG,
-            "%s: %s%s rows, %s rows/s",
+            "%s: %s%s %s, %s %s/s",
             self._doing,
             f"{self._done:,}",
             of,
+            self._unit,
             f"{speed:,.0f}",
+            self._unit,
             extra={"doing": self._doing, "done": self._done, "total": self._total},
         )

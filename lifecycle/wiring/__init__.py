@@ -26,7 +26,7 @@ from lifecycle.wiring.loop import (
     reproduce,
     run_stage,
 )
-from lifecycle.wiring.records import Office, open_office
+from lifecycle.wiring.records import Office, open_eraser, open_office, open_rotator, parse_ref
 from lifecycle.wiring.service import addresses, capacity, serve, work
 
 __all__ = [
@@ -40,17 +40,20 @@ __all__ = [
     "import_outcomes",
     "log_status",
     "open_engine",
+    "open_eraser",
     "open_keys",
     "open_ledger",
     "open_log",
     "open_loop",
     "open_office",
     "open_registry",
+    "open_rotator",
     "open_scorer",
     "open_signer",
     "open_store",
     "open_workspace",
     "outcome_counts",
+    "parse_ref",
     "reproduce",
     "run_stage",
     "serve",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifecycle.core.clock import SystemClock
+from lifecycle.core.errors import ConfigError
 from lifecycle.core.settings import Settings
+from lifecycle.wiring.adapters import open_ledger, open_store
 
 if TYPE_CHECKING:
+    from lifecycle.core.erasure import PlaceScan
     from lifecycle.core.ports import Signer
+    from lifecycle.core.record import RecordSchema
     from lifecycle.records.access import Gate, Policy
     from lifecycle.records.audit import AuditTrail
     from lifecycle.records.consent import ConsentLedger
@@ -17,7 +24,12 @@ if TYPE_CHECKING:
     from lifecycle.records.identifiers import Identifiers
     from lifecycle.records.key_ring import SqlKeyRing
     from lifecycle.records.key_table import KeyTable
+    from lifecycle.records.renewal import Renewal
     from lifecycle.records.rotation import Rotation
+    from lifecycle.records.scan import Place
+    from lifecycle.records.status import KeyStatus
+    from lifecycle.steps.erase import Eraser, QueueUpdate
+    from lifecycle.steps.rotate import Rotator
 
 
 @dataclass(frozen=True)
@@ -91,11 +103,66 @@ class Office:
 
         return Rotation(self.table)
 
-    def identifiers(self, field: str, group: str) -> Identifiers:
-        """The subjects of one identifying column."""
+    def people(self, system: str) -> Identifiers:
+        """The subjects of one system, by the field of its record that names them.
+
+        Raises:
+            ConfigError: There is no such system, or its records are not sealed.
+        """
         from lifecycle.records.identifiers import Identifiers
 
-        return Identifiers(self.table, field, group)
+        schema = self._schema(system)
+        if schema.subject_id is None or not schema.is_sealed:
+            raise ConfigError(
+                f"the records of {system} are not sealed: nobody in them has a key",
+                hint="mark fields as Sensitive, as in docs/your-own-system.md",
+            )
+        return Identifiers(self.table, f"{system}.{schema.subject_id.name}", group=system)
+
+    def renewal(self, system: str) -> Renewal:
+        """Gives all subjects of a system new keys."""
+        from lifecycle.records.renewal import Renewal
+
+        return Renewal(self.table, system)
+
+    def status(self) -> KeyStatus:
+        """How the key table stands."""
+        from lifecycle.records.status import key_status
+
+        return key_status(self.table)
+
+    @cached_property
+    def receipt_signer(self) -> Signer:
+        """Signs and verifies receipts of erasures."""
+        from lifecycle.core.erasure import PURPOSE
+
+        return self._signer(PURPOSE)
+
+    def without_receipt(self) -> list[bytes]:
+        """Subjects whose erasure was begun, and of which no receipt was written here."""
+        there = {path.stem for path in self.settings.receipts.glob("*/*.json")}
+        return [ref for ref in self.erasure.requested() if ref.hex() not in there]
+
+    def note_look_up(self, system: str, ref: bytes) -> None:
+        """Put on the audit trail that a person's ref was looked up by their identifier."""
+        from lifecycle.records.audit import Read
+
+        self.trail.record(
+            Read(
+                actor=self.settings.actor,
+                purpose="look-up",
+                dataset=system,
+                groups=("identifiers",),
+                refs=(ref,),
+            )
+        )
+
+    def _schema(self, system: str) -> RecordSchema:
+        from lifecycle.core.params import load_params
+        from lifecycle.core.system import load_system
+
+        params = load_params(self.settings.project).system(system)
+        return load_system(params.entry, self.settings.project).schema
 
     def _signer(self, purpose: bytes) -> Signer:
         from lifecycle.records.signing import Ed25519Signer
@@ -106,3 +173,116 @@ class Office:
 def open_office(settings: Settings) -> Office:
     """The office of this project; nothing is read or made yet."""
     return Office(settings)
+
+
+def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUpdate) -> Eraser:
+    """The steps that erase one subject, with their real adapters.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        ref: The subject, 32 hex digits.
+        queue_update: Queues an update of a system.
+
+    Raises:
+        ConfigError: The ref is none, or there is no such system.
+    """
+    from lifecycle.core.params import load_params
+    from lifecycle.steps.erase import Eraser
+
+    load_params(settings.project).system(system)
+    office = open_office(settings)
+    places, stores, unseen = _places(settings, system)
+    return Eraser(
+        name=system,
+        ref=parse_ref(ref),
+        actor=settings.actor,
+        erasure=office.erasure,
+        places=places,
+        stores=stores,
+        unseen=unseen,
+        ledger=open_ledger(settings),
+        store=open_store(settings),
+        signer=office.receipt_signer,
+        clock=SystemClock(),
+        receipts=settings.receipts,
+        queue_update=queue_update,
+    )
+
+
+def open_rotator(settings: Settings, system: str) -> Rotator:
+    """The regular rotation of one system's keys.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.core.params import load_params
+    from lifecycle.steps.rotate import Rotator
+
+    load_params(settings.project).system(system)
+    office = open_office(settings)
+
+    def status() -> KeyStatus | None:
+        return office.status() if office.table.database.exists() else None
+
+    return Rotator(name=system, status=status, rotation=office.rotation)
+
+
+def parse_ref(text: str) -> bytes:
+    """A subject's ref from its hex digits.
+
+    Raises:
+        ConfigError: It is none. What was given is not repeated: it may be a person's identifier.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise ConfigError(
+            "a ref is 32 hex digits, and this is something else",
+            hint="find it by the identifier: lifecycle records subjects find SYSTEM",
+        )
+    return bytes.fromhex(text)
+
+
+def export_audit(office: Office, file: Path) -> tuple[int, str]:
+    """Sign the audit trail and write it as JSON lines; how many entries, and the digest of the last.
+
+    Raises:
+        StorageError: The file cannot be written.
+        IntegrityError: The trail does not verify: nothing was written.
+    """
+    from lifecycle.data.storage import storing
+    from lifecycle.records.private_files import store_private
+
+    office.trail.checkpoint()
+    found = office.trail.verify()
+    with storing(str(file)):
+        store_private(file, "".join(f"{line}\n" for line in office.trail.export()).encode())
+    return found.entries, found.head
+
+
+def _places(
+    settings: Settings, system: str
+) -> tuple[tuple[Place, ...], tuple[Path, ...], tuple[PlaceScan, ...]]:
+    """Where records of a system lie: places, those with DVC's objects, and those that cannot be seen."""
+    from lifecycle.core.erasure import PlaceScan
+    from lifecycle.data.dvc_objects import cache_of
+    from lifecycle.data.storage import without_secrets
+    from lifecycle.records.scan import Place
+
+    named = {"DVC cache": cache_of(settings.project)}
+    unseen: tuple[PlaceScan, ...] = ()
+    if "://" in settings.remote:
+        told = without_secrets(settings.remote)
+        unseen = (PlaceScan(place="DVC remote", where=told, scanned=False),)
+    else:
+        named["DVC remote"] = settings.project / settings.remote
+    stores = tuple(named.values())
+    named["worktree"] = settings.state / "worktrees" / system
+    named["prediction log"] = settings.log / system
+    named["other state"] = settings.state
+    named["project: inputs, batch results, checkouts"] = settings.project
+    paths = {name: path.absolute() for name, path in named.items()}
+    places = tuple(
+        Place(name, path, tuple(other for other in paths.values() if other != path))
+        for name, path in paths.items()
+    )
+    return places, stores, unseen

@@ -219,7 +219,7 @@ def test_the_project_is_left_as_its_owner_committed_it(walk):
     )
     assert changed.stdout == ""
     deployments = yaml.safe_load((walk.project / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert [row["name"] for row in deployments] == [NAME] * 5
+    assert [row["name"] for row in deployments] == [NAME] * 7
     assert {row["parameters"]["system"] for row in deployments} == {NAME}
 
 

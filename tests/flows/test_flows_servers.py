@@ -115,10 +115,10 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert artifact["key"] == f"{SYSTEM}-scores"
     assert "3,000 rows scored" in artifact["data"]
     deployments = ask(f"{api}/deployments/filter", {})
-    assert len(deployments) == 5
+    assert len(deployments) == 7
     assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
     crons = {it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]}
-    assert crons == {"0 6 1 * *", "20 * * * *"}
+    assert crons == {"0 6 1 * *", "20 * * * *", "0 3 15 * *"}
     [queue] = [it for it in ask(f"{api}/work_queues/filter", {}) if it["name"] == SYSTEM]
     assert queue["concurrency_limit"] == 1
 

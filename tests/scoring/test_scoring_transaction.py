@@ -90,7 +90,7 @@ from lifecycle.data.scoring.work import WorkFolder
 from tests.scoring.conftest import World
 
 finish = WorkFolder.finish
-def dying(self, chunk, bins):
+def dying(self, chunk, bins, vault):
     record = finish(self, chunk, bins)
     if chunk.index == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -146,10 +146,10 @@ def half_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a job that died after its first chunk."""
     finish = WorkFolder.finish
 
-    def dying(self, chunk, bins):
+    def dying(self, chunk, bins, vault):
         if chunk.index:
             raise Killed
-        return finish(self, chunk, bins)
+        return finish(self, chunk, bins, vault)
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkFolder, "finish", dying)

@@ -1,0 +1,134 @@
+"""`make demo-patients`: sealed records, scored overnight, forgotten when somebody asks."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from demo.story import REPOSITORY
+
+NAME = "patient-outcome"
+ACTOR = "pipeline"
+"""Whom the policy in ``access.yaml`` allows to train."""
+
+FIRST, SECOND = date(2010, 1, 1), date(2011, 1, 1)
+NIGHTS = (date(2010, 1, 4), date(2010, 1, 5), date(2010, 1, 6))
+SOURCE = Path("systems") / "patient_outcome" / "patients.csv.gz"
+IN_CLEAR = re.compile(rb"TEST-\d{8}|Example Avenue|Synthetic note")
+"""What stands in every patient's record: a number, an address, a note."""
+
+Patient = dict[str, str]
+
+
+class PatientStory:
+    """The demo, in a project of its own.
+
+    Args:
+        folder: The project's; what an earlier demo left there is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.project = folder
+        self.console = Console(highlight=False)
+
+    def tell(self) -> None:
+        """All chapters."""
+        shutil.rmtree(self.project, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(self.project)], check=True)
+        patients = self._patients()
+        learnt = [
+            it
+            for it in patients
+            if it["index_date"] < "2000" and it["died_within_5_years"] and it["consent_training"] == "1"
+        ]
+        withdrawing, leaving = learnt[0], learnt[1]
+        with self._chapter(
+            f"First deployment, as of {FIRST}: {len(patients):,} patients, sealed on the way in"
+        ):
+            self._lifecycle("first-deployment", NAME, "--as-of", FIRST.isoformat())
+        with self._chapter("Three nights: who arrived during the day is scored, and the scores are sealed"):
+            for night in NIGHTS:
+                self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
+        with self._chapter("One patient withdraws consent to training"):
+            self._about(withdrawing, "consent", "withdraw", NAME, "--purpose", "training")
+        with self._chapter("Another asks to be forgotten: keys destroyed, proof, a signed receipt"):
+            self._about(leaving, "erase", NAME, "--yes")
+        with self._chapter(f"Update, as of {SECOND}, without the two"):
+            self._lifecycle("update", NAME, "--as-of", SECOND.isoformat())
+        with self._chapter("The audit trail: who read whose records, and that nothing in it was changed"):
+            self._lifecycle("records", "audit", "verify")
+            self._about(withdrawing, "audit", "who", NAME)
+        with self._chapter("Every byte that was written is looked through for a patient in clear"):
+            self._look()
+
+    def _patients(self) -> list[Patient]:
+        with gzip.open(self.project / SOURCE, "rt", encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    def _score(self, night: date, arrived: list[Patient]) -> None:
+        """Score a day's arrivals; their file is what a hospital would bring, and is gone afterwards."""
+        file = self.project / f"arrivals-{night}.csv"
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, arrived[0])
+            writer.writeheader()
+            writer.writerows(arrived)
+        try:
+            self._lifecycle("score", NAME, "--input", file.name, "--output", f"scores/{night}")
+        finally:
+            file.unlink()
+
+    def _about(self, patient: Patient, *words: str) -> None:
+        """A command about a person, whose number is typed and never an argument."""
+        self._lifecycle("records", *words, typed=patient["patient_id"])
+
+    def _look(self) -> None:
+        files = [path for path in self.project.rglob("*") if path.is_file() and not path.is_symlink()]
+        ours = [path for path in files if ".git" not in path.relative_to(self.project).parts]
+        found = [path for path in ours if "systems" not in path.parts and IN_CLEAR.search(path.read_bytes())]
+        self.console.print(f"  {len(ours):,} files, {len(found)} of them show a patient")
+        if found:
+            raise SystemExit(f"{found[0]} shows a patient in clear: none may")
+
+    @contextmanager
+    def _chapter(self, title: str) -> Iterator[None]:
+        self.console.rule(f"[bold]{title}", align="left")
+        start = time.monotonic()
+        yield
+        self.console.print(f"  [green]✓[/] {time.monotonic() - start:.1f} s\n")
+
+    def _lifecycle(self, *words: str, typed: str = "") -> None:
+        """Run a command as a user would in a shell there."""
+        environment = os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": ACTOR}
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "lifecycle", *words],
+            cwd=self.project,
+            env=environment,
+            input=typed.encode(),
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"`lifecycle {' '.join(words)}` ended with exit code {done.returncode}")
+
+
+def main() -> None:
+    """Tell the story once."""
+    start = time.monotonic()
+    folder = REPOSITORY / ".lifecycle" / "demo" / "patients"
+    PatientStory(folder).tell()
+    print(f"The whole story took {time.monotonic() - start:.0f} s. Look around: {folder}/.lifecycle/receipts")
+
+
+if __name__ == "__main__":
+    main()

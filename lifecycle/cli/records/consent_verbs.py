@@ -1,0 +1,88 @@
+"""Verbs for consent: what people agreed to, since when."""
+
+from __future__ import annotations
+
+import click
+
+from lifecycle.cli.base import Verbs, as_json_option, example, moment, show, system_argument
+from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of
+
+_PURPOSES = ("training", "scoring", "logging")
+
+purpose_option = click.option(
+    "--purpose", type=click.Choice(_PURPOSES), required=True, help="What the records may be used for."
+)
+since_option = click.option(
+    "--since", metavar="TIME", help="From when on it holds (ISO 8601; default: now); may lie in the past."
+)
+
+
+@click.group(cls=Verbs)
+def consent() -> None:
+    """What people agreed to. Statements are added, never changed; the one that holds last counts."""
+
+
+@consent.command("grant")
+@system_argument
+@ref_argument
+@purpose_option
+@since_option
+@as_json_option
+@example("lifecycle records consent grant patient-outcome --purpose training < identifier.txt")
+@about_a_person
+def consent_grant(system: str, ref: str | None, purpose: str, since: str | None, as_json: bool) -> None:
+    """Record that a person allows a purpose from a moment on."""
+    _record(system, ref, purpose, since, as_json, granted=True)
+
+
+@consent.command("withdraw")
+@system_argument
+@ref_argument
+@purpose_option
+@since_option
+@as_json_option
+@example("lifecycle records consent withdraw patient-outcome --purpose scoring < identifier.txt")
+@about_a_person
+def consent_withdraw(system: str, ref: str | None, purpose: str, since: str | None, as_json: bool) -> None:
+    """Record that a person allows a purpose no longer: the next snapshot leaves their records out."""
+    _record(system, ref, purpose, since, as_json, granted=False)
+
+
+@consent.command("history")
+@system_argument
+@ref_argument
+@as_json_option
+@example("lifecycle records consent history patient-outcome 3f0c2a9e51b84d7793a1c06e2f4d8b15")
+@about_a_person
+def consent_history(system: str, ref: str | None, as_json: bool) -> None:
+    """Every statement of a person, in the order it was recorded."""
+    office = open_office()
+    said = office.consent.history(subject_of(office, system, ref))
+    told = [
+        {
+            "purpose": it.purpose,
+            "granted": it.granted,
+            "since": it.since.isoformat(),
+            "recorded_at": it.recorded_at.isoformat(),
+        }
+        for it in said
+    ]
+    lines = [
+        f"{it.purpose:<10} {'granted' if it.granted else 'withdrawn':<10} since {it.since:%Y-%m-%d %H:%M}, "
+        f"recorded {it.recorded_at:%Y-%m-%d %H:%M}"
+        for it in said
+    ]
+    show(told, "\n".join(lines) or "nothing was said", as_json)
+
+
+def _record(
+    system: str, ref: str | None, purpose: str, since: str | None, as_json: bool, *, granted: bool
+) -> None:
+    office = open_office()
+    holds = moment(since) or office.table.clock.now()
+    subject = subject_of(office, system, ref)
+    record = office.consent.grant if granted else office.consent.withdraw
+    record([subject], purpose, holds)
+    word = "granted" if granted else "withdrawn"
+    told = {"ref": subject.hex(), "purpose": purpose, "granted": granted, "since": holds.isoformat()}
+    show(told, f"{subject.hex()}: {purpose} {word} since {holds:%Y-%m-%d %H:%M} UTC", as_json)

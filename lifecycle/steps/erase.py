@@ -1,0 +1,199 @@
+"""Erases a person from one system, proves it, and says so on paper.
+
+    erase → prove → list the models → queue an update → receipt
+
+Each step may be run again after a crash: keys are destroyed once, the update is queued once, and the receipt
+is written last, so that where it is, everything before it was done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lifecycle.core.erasure import AffectedVersion, PlaceScan, Proof, Queued, Receipt
+from lifecycle.core.errors import IntegrityError, LifecycleError, StateError, TransientError
+from lifecycle.core.ports import Clock, Ledger, ReleaseStore, Signer
+from lifecycle.core.release import MANIFEST, Manifest
+from lifecycle.data.dvc_objects import digest_of, snapshots_with
+from lifecycle.data.storage import storing
+from lifecycle.evaluation.receipt import render
+from lifecycle.records.erasure import Erasure
+from lifecycle.records.scan import Place, scan
+
+SIGNATURE = ".sig"
+_BACKUPS = (
+    "A backup of the key table from before the erasure still holds the keys, until `lifecycle records shred` "
+    "makes it dead; backups of the key encryption key are yours to destroy."
+)
+_MODELS = "A model is not shredded: what it learnt stays in it until it is replaced and withdrawn."
+_ELSEWHERE = (
+    "Only the places listed here were looked through. The keys are gone for every copy, but a copy in clear, "
+    "such as the source the records came from, is not ours to see."
+)
+
+QueueUpdate = Callable[[str, str], str | None]
+"""Queues an update of a system, once per name; the run's name, or None where there is no scheduler."""
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """The steps that erase one subject from one system.
+
+    Attributes:
+        name: Name of the system.
+        ref: The subject.
+        actor: Who is acting.
+        erasure: Destroys keys.
+        places: What is looked through, disjoint.
+        stores: Those of them that hold DVC's objects.
+        unseen: Places that cannot be looked through, such as a remote in an object store.
+        receipts: The folder of receipts.
+        queue_update: Queues an update.
+    """
+
+    name: str
+    ref: bytes
+    actor: str
+    erasure: Erasure
+    places: tuple[Place, ...]
+    stores: tuple[Path, ...]
+    unseen: tuple[PlaceScan, ...]
+    ledger: Ledger
+    store: ReleaseStore
+    signer: Signer
+    clock: Clock
+    receipts: Path
+    queue_update: QueueUpdate
+
+    def erase(self) -> datetime:
+        """Destroy the keys of the subject, or finish what a crash interrupted; when it was done.
+
+        Raises:
+            KeyMissingError: The subject is unknown; nobody was erased.
+            UnavailableError: The key table or its provider does not answer: nothing is reported as done.
+        """
+        self.erasure.erase([self.ref])
+        moment = self.erasure.erased_at(self.ref)
+        assert moment is not None, "erased, or an error"
+        return moment
+
+    def prove(self) -> Proof:
+        """Look through every place for rows of the subject.
+
+        Raises:
+            StateError: The subject still has a key.
+            StorageError: A place cannot be read.
+        """
+        erased = self.erasure.erased()
+        if self.ref not in erased:
+            raise StateError(
+                f"subject {self.ref.hex()} was not erased: there is nothing to prove",
+                hint=f"run: lifecycle records erase {self.name} {self.ref.hex()}",
+            )
+        begun = time.monotonic()
+        scans = tuple(scan(place, self.ref, erased) for place in self.places)
+        digests = {
+            digest for found in scans for file in found.held if (digest := digest_of(file.file)) is not None
+        }
+        snapshots = snapshots_with(self.stores, digests)
+        return Proof(
+            places=(*scans, *self.unseen),
+            snapshots=snapshots,
+            seconds=round(time.monotonic() - begun, 3),
+        )
+
+    def affected(self, proof: Proof) -> tuple[AffectedVersion, ...]:
+        """The versions whose snapshot held the subject, in the order in which they were decided on."""
+        live = self.ledger.live(self.name)
+        versions: dict[str, AffectedVersion] = {}
+        for deployment in self.ledger.history(self.name):
+            release = deployment.release
+            if release.digest in versions:
+                continue
+            snapshot = ""
+            try:
+                folder = self.store.fetch(release)
+                snapshot = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).lineage.snapshot
+            except TransientError:
+                raise
+            except LifecycleError:
+                pass  # a release that is gone or broken: the receipt says that its snapshot is not known
+            versions[release.digest] = AffectedVersion(
+                version=deployment.version,
+                release=release.digest,
+                snapshot=snapshot,
+                live=live is not None and live.release.digest == release.digest,
+            )
+        held = {*proof.snapshots, ""}
+        return tuple(version for version in versions.values() if version.snapshot in held)
+
+    def queue(self, versions: tuple[AffectedVersion, ...]) -> Queued:
+        """Queue an update that trains without the subject, where a model knew them; once per subject."""
+        if not versions or self.ledger.live(self.name) is None:
+            return Queued(status="not needed", detail="no model that is deployed was trained on them")
+        run = self.queue_update(self.name, f"erasure-{self.ref.hex()}")
+        if run is None:
+            return Queued(status="by hand", detail=f"run: lifecycle update {self.name}")
+        return Queued(status="queued", detail=run)
+
+    def issue(
+        self, erased_at: datetime, proof: Proof, versions: tuple[AffectedVersion, ...], update: Queued
+    ) -> Receipt:
+        """Write and sign the receipt, and its page.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        receipt = Receipt(
+            system=self.name,
+            ref=self.ref.hex(),
+            erased_at=erased_at,
+            issued_at=self.clock.now(),
+            actor=self.actor,
+            proof=proof,
+            versions=versions,
+            update=update,
+            limits=(_BACKUPS, _MODELS, _ELSEWHERE),
+        )
+        content = receipt.content()
+        signature = self.signer.sign(content)
+        path = receipt_file(self.receipts, self.name, self.ref)
+        with storing(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _store(path.with_suffix(".html"), render(receipt, content, signature).encode())
+            _store(path.with_name(path.name + SIGNATURE), signature)
+            _store(path, content)
+        return receipt
+
+
+def receipt_file(receipts: Path, system: str, ref: bytes) -> Path:
+    """Where the receipt of a subject lies."""
+    return receipts / system / f"{ref.hex()}.json"
+
+
+def read_receipt(path: Path, signer: Signer) -> Receipt:
+    """A receipt that verifies.
+
+    Raises:
+        IntegrityError: It was changed, its signature is missing, or it is by a key that is not trusted.
+    """
+    try:
+        content = path.read_bytes()
+        signature = path.with_name(path.name + SIGNATURE).read_bytes()
+    except OSError as error:
+        raise IntegrityError(
+            f"{error.filename} cannot be read: {error.strerror}",
+            hint="a receipt is two files, NAME.json and NAME.json.sig: keep both",
+        ) from None
+    signer.verify(content, signature)
+    return Receipt.model_validate_json(content)
+
+
+def _store(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    draft.replace(path)
