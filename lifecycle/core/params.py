@@ -123,6 +123,18 @@ class ServingParams(Section):
     budget_ms: float = Field(1000.0, gt=0, description="Longest wait before a request is turned away, ms")
 
 
+class ExplainParams(Section):
+    """What a batch says about each answer beside it."""
+
+    reasons: int = Field(0, ge=0, le=10, description="How many features are named that move the answer most")
+    doubt: float = Field(
+        0.0, ge=0, lt=1, description="No decision for a probability nearer than this to the threshold"
+    )
+    max_outside: int | None = Field(
+        None, ge=0, description="No decision for a row with more fields than this beyond what training saw"
+    )
+
+
 class BatchParams(Section):
     """What a batch of scores must keep to before it is published."""
 
@@ -136,6 +148,7 @@ class BatchParams(Section):
     on_inconclusive: Literal["publish", "hold"] = Field(
         "publish", description="When too few rows are there to tell a shift: publish with a warning, or hold"
     )
+    explain: ExplainParams | None = Field(None, description="What is said beside each answer; null: nothing")
 
 
 class SystemParams(Section):
@@ -231,6 +244,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "batch": BatchParams,
     }
     section = sections.get(str(location[2])) if len(location) > 3 else None
+    section = ExplainParams if location[2:4] == ("batch", "explain") and len(location) > 4 else section
     return list((section or SystemParams).model_fields)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from lifecycle.core.errors import ConfigError
+from lifecycle.core.params import ExplainParams
 from lifecycle.core.values import Lineage, Value
 
 MANIFEST = "manifest.json"
@@ -106,6 +107,7 @@ class ScorePlan(Value):
         inputs: The files, in the order they are read.
         reading: How their columns are read.
         chunk_rows: Rows per chunk; chunk ``k`` holds the rows from ``k * chunk_rows`` on, over all files.
+        explain: What is said beside each answer; None: nothing.
     """
 
     system: str
@@ -114,6 +116,7 @@ class ScorePlan(Value):
     inputs: tuple[InputFile, ...]
     reading: Reading
     chunk_rows: int
+    explain: ExplainParams | None = None
 
     @cached_property
     def job(self) -> str:
@@ -124,7 +127,9 @@ class ScorePlan(Value):
         terms = self.model_copy(
             update={"inputs": tuple(file.model_copy(update={"name": ""}) for file in self.inputs)}
         )
-        return hashlib.sha256(terms.model_dump_json().encode()).hexdigest()[:32]
+        # Without explanations a job is known by what it always was.
+        unsaid = None if self.explain else {"explain"}
+        return hashlib.sha256(terms.model_dump_json(exclude=unsaid).encode()).hexdigest()[:32]
 
 
 class ScoreCounts(Value):
@@ -135,6 +140,7 @@ class ScoreCounts(Value):
         scored: Rows in the output.
         quarantined: Rows refused, each with its reasons in the quarantine file.
         unanswered: Rows of the output that have no finite answer: null there.
+        abstained: Rows of the output that have an answer, and no decision.
         erased: Rows left out because their subject was erased.
         unconsented: Rows left out because their subject did not agree to be scored, or does so no longer.
     """
@@ -143,6 +149,7 @@ class ScoreCounts(Value):
     scored: int = 0
     quarantined: int = 0
     unanswered: int = 0
+    abstained: int = 0
     erased: int = 0
     unconsented: int = 0
 
@@ -156,8 +163,9 @@ class ScoreCounts(Value):
         """All together.
 
         Example:
-            >>> ScoreCounts.total([ScoreCounts(read=2), ScoreCounts(read=3, scored=1)])
-            ScoreCounts(read=5, scored=1, quarantined=0, unanswered=0, erased=0, unconsented=0)
+            >>> total = ScoreCounts.total([ScoreCounts(read=2), ScoreCounts(read=3, scored=1)])
+            >>> total.read, total.scored
+            (5, 1)
         """
         every = list(several)
         return cls(**{name: sum(getattr(one, name) for one in every) for name in cls.model_fields})

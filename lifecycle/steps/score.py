@@ -100,14 +100,20 @@ class Scorer:
             inputs=inputs.files,
             reading=reading,
             chunk_rows=self.request.chunk_rows,
+            explain=self.params.batch.explain,
         )
+        if plan.explain and reference is None:
+            raise ConfigError(
+                f"version {deployment.version} of {self.name} has no profile of what training saw, which"
+                " reasons and abstentions are told from",
+                hint="update the system first, or take batch.explain out of params.yaml",
+            )
         warnings = [
             f"{name} has no column for {schema.record_id.name}: its rows are known by their position"
             for name in inputs.without_ids
         ]
-        answers = reference.prediction if reference else None
         vault = self.open_vault(schema)
-        return Job(plan, inputs, manifest, folder, schema, answers, tuple(warnings), vault)
+        return Job(plan, inputs, manifest, folder, schema, reference, tuple(warnings), vault)
 
     def settled(self, job: Job) -> ScoreResult | None:
         """The end of a job that was published before.
@@ -153,7 +159,7 @@ class Scorer:
             promised=counts.read if job.inputs.rows is None else job.inputs.rows,
             written=sum(work.rows(record.part, job.vault) for record in records),
             bins=total_bins(job, records),
-            reference=job.reference,
+            reference=job.answers,
             params=self._bounds(),
         )
         failed = [gate for gate in gates if self._stops(gate)]

@@ -16,14 +16,16 @@ from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import IntegrityError, LifecycleError
 from lifecycle.core.ports import Engine, Vault
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.reference import NumberProfile
+from lifecycle.core.reference import NumberProfile, ReferenceProfile
 from lifecycle.core.release import Manifest
 from lifecycle.core.rows import Tensors
 from lifecycle.core.scoring import ScorePlan
 from lifecycle.data.scoring.chunks import Chunk, cut
 from lifecycle.data.scoring.inputs import Inputs
-from lifecycle.data.scoring.records import Stamp, admit, answered, ask
+from lifecycle.data.scoring.records import Said, Stamp, admit, answered, ask
 from lifecycle.data.scoring.work import ChunkRecord, WorkFolder
+from lifecycle.evaluation.abstention import abstentions
+from lifecycle.evaluation.reasons import top_reasons
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Job:
         manifest: Of the release.
         release: Its verified folder.
         schema: Its record schema.
-        reference: Its answers on the newest rows that training knew; None if it has no such profile.
+        reference: What training saw; None if the release has no such profile.
         warnings: What the user should know.
         vault: Seals the output of a record with sensitive fields; None where it has none.
     """
@@ -46,9 +48,14 @@ class Job:
     manifest: Manifest
     release: Path
     schema: RecordSchema
-    reference: NumberProfile | None
+    reference: ReferenceProfile | None
     warnings: tuple[str, ...]
     vault: Vault | None
+
+    @property
+    def answers(self) -> NumberProfile | None:
+        """The release's answers on the newest rows that training knew; None if they were not profiled."""
+        return self.reference.prediction if self.reference else None
 
 
 def answer_all(
@@ -84,8 +91,9 @@ def answer_all(
             asked = admit(job.schema, job.vault, asked, SystemClock().now())
         with turn:
             predictions = _predict(engine, asked.tensors, chunk.index)
-        done = answered(asked, predictions, stamp)
-        bins = job.reference.counted(done.answers) if job.reference else np.empty(0, dtype=np.int64)
+            said = _explain(job, engine, asked.tensors, predictions, chunk.index)
+        done = answered(asked, predictions, stamp, said)
+        bins = job.answers.counted(done.answers) if job.answers else np.empty(0, dtype=np.int64)
         return work.finish(done, bins, job.vault)
 
     with ThreadPoolExecutor(threads + 1, "score") as pool:
@@ -104,7 +112,7 @@ def answer_all(
 
 def total_bins(job: Job, records: Sequence[ChunkRecord]) -> list[int]:
     """Answers of all chunks per bin of the reference."""
-    bins = np.zeros(len(job.reference.counts) if job.reference else 0, dtype=np.int64)
+    bins = np.zeros(len(job.answers.counts) if job.answers else 0, dtype=np.int64)
     for record in records:
         bins += np.asarray(record.bins, dtype=np.int64)
     return [int(count) for count in bins]
@@ -120,6 +128,26 @@ def _predict(engine: Engine, tensors: Tensors, index: int) -> NDArray[np.float64
             f"the model failed on chunk {index}: {type(error).__name__}",
             hint="roll back to a release that answers, or name another with --version",
         ) from None
+
+
+def _explain(
+    job: Job, engine: Engine, tensors: Tensors, answers: NDArray[np.float64], index: int
+) -> Said | None:
+    """What is said beside the answers; nothing where it was not asked for."""
+    asked = job.plan.explain
+    if asked is None or job.reference is None:  # `Scorer.prepare` refuses the second
+        return None
+    threshold = job.manifest.threshold if job.manifest.task == "classification" else None
+    reasons = top_reasons(
+        job.schema,
+        job.reference,
+        tensors,
+        answers,
+        lambda changed: _predict(engine, changed, index),
+        asked.reasons,
+    )
+    why = abstentions(job.schema, job.reference, asked, tensors, answers, threshold)
+    return Said(reasons.features, reasons.effects, why)
 
 
 def _read_ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

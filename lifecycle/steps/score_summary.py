@@ -46,6 +46,8 @@ def as_markdown(result: ScoreResult) -> str:
         f"**Rows** {counts.read:,} read, {counts.scored:,} scored, {counts.quarantined:,} quarantined, "
         f"{counts.unanswered:,} without an answer",
     ]
+    if counts.abstained:
+        parts.append(f"**Without a decision** {counts.abstained:,} rows, each with the reason why")
     if result.gates:
         rows = [
             f"| {gate.name} | {gate.measured} | {gate.bound} | {_SIGNS[gate.verdict]} {gate.verdict} "

@@ -76,7 +76,8 @@ def index_dates(count: int, random: Random) -> list[date]:
     dates: list[date] = []
     for size, first, end in ERAS:
         days = (end - first).days
-        coming = range(count - len(dates) if size is None else size)
+        left = count - len(dates)
+        coming = range(left if size is None else min(size, left))
         dates += sorted(first + timedelta(days=random.randrange(days)) for _ in coming)
     return dates
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 from lifecycle.core.params import BatchParams, SourceParams, SplitParams, SystemParams
 from lifecycle.core.ports import Engine, OpenVault
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.reference import NumberProfile, ReferenceProfile
+from lifecycle.core.reference import CategoryProfile, NumberProfile, ReferenceProfile
 from lifecycle.core.release import write_release
-from lifecycle.core.rows import Tensors
+from lifecycle.core.rows import Tensors, encode
 from lifecycle.core.scoring import ScoreManifest, ScoreRequest, ScoreResult
 from lifecycle.core.values import Release
 from lifecycle.records.signing import Ed25519Signer
@@ -88,12 +89,18 @@ class World:
         files = {name: folder / name for name in ("model.onnx", "schema.json")}
         if profiled:
             answers = np.asarray(HOUSES["area"] * 2 + constant)
+            seen = encode(self.schema, HOUSES.to_dict(as_series=False), ROWS)
             reference = ReferenceProfile(
                 system="homes",
                 record_schema=self.schema.digest,
                 rows=1,
-                numbers={},
-                categories={},
+                numbers={
+                    name: profile_number(seen.numbers[:, i]) for i, name in enumerate(self.schema.numbers)
+                },
+                categories={
+                    name: CategoryProfile(counts=Counter(words), other=0, missing=words.count(""))
+                    for name, words in zip(self.schema.categories, seen.categories.T.tolist(), strict=True)
+                },
                 label=profile_number(answers),
                 prediction=_repeated(profile_number(answers + 300.0), 40),
             )

@@ -168,20 +168,48 @@ def _beyond(schema: RecordSchema, source: str, rows: pl.Series, beyond: NDArray[
     return pl.DataFrame(lines, schema=FAULTS)
 
 
-def answered(asked: Asked, predictions: NDArray[np.float64], stamp: Stamp) -> Answered:
+@dataclass(frozen=True)
+class Said:
+    """What is said beside the answers to a chunk.
+
+    Attributes:
+        features: Names of the features that moved each answer most, text or None ``[rows, count]``.
+        effects: By how much, float64 ``[rows, count]``; NaN where there is none.
+        abstained: Why a row gets no decision, text or None ``[rows]``.
+    """
+
+    features: NDArray[np.object_]
+    effects: NDArray[np.float64]
+    abstained: NDArray[np.object_]
+
+    def columns(self) -> list[pl.Series]:
+        """As they stand in the output: ``abstained``, then ``reason_1``, ``effect_1``, and so on."""
+        columns = [pl.Series("abstained", self.abstained.tolist(), dtype=pl.String)]
+        for i in range(self.features.shape[1]):
+            columns.append(pl.Series(f"reason_{i + 1}", self.features[:, i].tolist(), dtype=pl.String))
+            columns.append(pl.Series(f"effect_{i + 1}", self.effects[:, i]).fill_nan(None))
+        return columns
+
+
+def answered(
+    asked: Asked, predictions: NDArray[np.float64], stamp: Stamp, said: Said | None = None
+) -> Answered:
     """The output's rows for a chunk.
 
     Args:
         asked: The rows.
         predictions: The engine's answers, one per row.
         stamp: Where they come from.
+        said: What is said beside them; a row that abstains has no decision.
     """
     answers = np.where(np.isfinite(predictions), predictions, np.nan)
     prediction = pl.Series("prediction", answers).fill_nan(None)
-    decision = [] if stamp.threshold is None else [(prediction >= stamp.threshold).alias("decision")]
+    beside = said.columns() if said else []
+    decision = [] if stamp.threshold is None else [_decision(prediction, stamp.threshold, beside)]
     table = asked.positions.with_columns(
         prediction,
         *decision,
+        *beside,
         release=pl.lit(stamp.release),
         version=pl.lit(stamp.version),
         prediction_id=pl.format(f"{stamp.job}-{{}}", "row"),
@@ -191,7 +219,17 @@ def answered(asked: Asked, predictions: NDArray[np.float64], stamp: Stamp) -> An
         scored=table.height,
         quarantined=asked.read - table.height - asked.erased - asked.unconsented,
         unanswered=prediction.null_count(),
+        abstained=table.height - beside[0].null_count() if beside else 0,
         erased=asked.erased,
         unconsented=asked.unconsented,
     )
     return Answered(asked.index, table, asked.faults, counts, answers)
+
+
+def _decision(prediction: pl.Series, threshold: float, beside: list[pl.Series]) -> pl.Series:
+    """Whether each answer reaches the threshold; null where it abstains."""
+    decision = (prediction >= threshold).alias("decision")
+    if not beside:
+        return decision
+    kept = pl.when(beside[0].is_null()).then(decision).alias("decision")
+    return pl.select(kept).to_series()
