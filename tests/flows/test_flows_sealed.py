@@ -81,7 +81,7 @@ def test_people_are_learnt_from_scored_and_forgotten(clinic):
     assert shown(clinic) == []
 
     office = open_office(clinic.settings)
-    people = office.identifiers(f"{SYSTEM}.customer", SYSTEM)
+    people = office.people(SYSTEM)
     [ref] = people.find([f"{MARKER} 7"])
     office.erasure.erase([ref])
 

@@ -194,4 +194,5 @@ def test_the_clock_may_be_set_back(tmp_path):
         assert service.metric("lifecycle_rows_total") == len(told)
         service.stop()
     assert sorted(predictions(project)) == sorted(told)
-    assert project.compacted("outcomes")["record_id"].to_list() == ["r0", "r1"]
+    # The clock may have gone back behind the hour, and parts of the log are one an hour.
+    assert sorted(project.compacted("outcomes")["record_id"]) == ["r0", "r1"]
