@@ -43,11 +43,11 @@ def read_rows(
     frame = _join(data, _entries(manifest, part), schema, wanted, snapshot_files(schema, vault))
     columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     return Rows(
-        ids=np.asarray(frame["record_id"].to_list(), dtype=np.str_),
+        ids=np.asarray(frame["#record_id"].to_list(), dtype=np.str_),
         event_time=frame["#time"].to_numpy().astype("datetime64[us]"),
         tensors=encode(schema, columns, frame.height),
         label=frame[label].cast(pl.Float64).to_numpy(),
-        weight=frame["weight"].to_numpy(),
+        weight=frame["#weight"].to_numpy(),
     )
 
 
@@ -77,15 +77,17 @@ def read_records(
 
 
 def _entries(manifest: Path, part: Part) -> pl.DataFrame:
-    return pl.scan_parquet(manifest).filter(pl.col("part") == part).drop("part").collect()
+    """A part's ``#record_id``, ``#weight`` and ``#month``: a record may have fields that are called so."""
+    entries = pl.scan_parquet(manifest).filter(pl.col("part") == part).drop("part").collect()
+    return entries.rename(lambda name: f"#{name}")
 
 
 def _join(
     data: Path, entries: pl.DataFrame, schema: RecordSchema, names: Sequence[str], files: SnapshotFiles
 ) -> pl.DataFrame:
-    """The named columns of the manifest's records, ``record_id``, ``weight`` and ``#time``, in its order."""
+    """The named columns of the manifest's records, ``#record_id``, ``#weight``, ``#time``, in its order."""
     paths = []
-    for month in entries["month"].unique().sort():
+    for month in entries["#month"].unique().sort():
         path = data / f"{month}.parquet"
         if not path.is_file():
             raise _differs(f"{data} has no {path.name}, which the split names")
@@ -94,9 +96,9 @@ def _join(
     wanted = list(dict.fromkeys([files.key, schema.event_time.name, *names]))
     found, erased = files.read(paths, wanted)
     empty = pl.LazyFrame(schema={name: types[name] for name in wanted})
-    key = pl.col(files.key).cast(pl.String).alias("record_id")
+    key = pl.col(files.key).cast(pl.String).alias("#record_id")
     rows = pl.concat([empty, *found]).select(key, moment(schema).alias("#time"), *names)
-    frame = entries.lazy().join(rows, on="record_id", how="inner", maintain_order="left").collect()
+    frame = entries.lazy().join(rows, on="#record_id", how="inner", maintain_order="left").collect()
     if not entries.height - erased <= frame.height <= entries.height:
         raise _differs(f"{data} holds {frame.height} of the {entries.height} records that the split names")
     return frame

@@ -18,6 +18,9 @@ from lifecycle.core.rows import Tensors
 ROUNDED = 1e-3
 """The ends of a profile are rounded to this share of its range."""
 
+FENCE = 1.0
+"""How far a profile without ends is taken to reach on, in spans of its inner nine tenths."""
+
 
 def abstentions(
     schema: RecordSchema,
@@ -53,7 +56,8 @@ def outside_reference(schema: RecordSchema, profile: ReferenceProfile, tensors: 
     """Which values lie beyond what training saw, bool ``[rows, numbers + categories]``.
 
     A number beyond the smallest or greatest, an unknown word, a missing value where none was missing. The
-    event time is not looked at: it always moves on.
+    smallest and greatest of sealed records are somebody's own and not in the profile; a fence far outside the
+    bulk stands for them. The event time is not looked at: it always moves on.
     """
     numbers = [_beyond(profile.numbers[name], tensors.numbers[:, i]) for i, name in enumerate(schema.numbers)]
     words = [
@@ -67,11 +71,20 @@ def _beyond(profile: NumberProfile, found: NDArray[np.float32]) -> NDArray[np.bo
     if not profile.watched:
         return np.zeros(len(found), dtype=np.bool_)
     missing = np.isnan(found)
-    if profile.min is None or profile.max is None:
-        return ~missing
-    slack = ROUNDED * (profile.max - profile.min)
-    beyond = (found < profile.min - slack) | (found > profile.max + slack)
+    low, high = _ends(profile)
+    beyond = ~missing if not sum(profile.counts) else (found < low) | (found > high)
     return beyond | missing if profile.missing == 0 else beyond
+
+
+def _ends(profile: NumberProfile) -> tuple[float, float]:
+    """The range within which a number is one that training knew."""
+    if profile.min is not None and profile.max is not None:
+        slack = ROUNDED * (profile.max - profile.min)
+        return profile.min - slack, profile.max + slack
+    if len(profile.edges) < 2:  # nearly all rows have one value: nothing is known of the others
+        return -np.inf, np.inf
+    first, last = profile.edges[0], profile.edges[-1]
+    return first - FENCE * (last - first), last + FENCE * (last - first)
 
 
 def _unknown(profile: CategoryProfile, found: NDArray[np.object_]) -> NDArray[np.bool_]:

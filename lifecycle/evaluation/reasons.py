@@ -100,10 +100,10 @@ def _moved(answers: Answers, changed: Tensors, predict: Callable[[Tensors], Answ
 
 def _median(profile: NumberProfile) -> float:
     known = sum(profile.counts)
-    if profile.min is None or profile.missing > known:
+    if not known or profile.missing > known:
         return float("nan")
     position = int(np.searchsorted(np.cumsum(profile.counts), known / 2, side="right"))
-    return profile.min if position == 0 else profile.edges[position - 1]
+    return profile.edges[max(position - 1, 0)]
 
 
 def _commonest(profile: CategoryProfile) -> str:

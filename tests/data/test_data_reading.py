@@ -133,6 +133,31 @@ def test_ids_may_be_integers(project: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_fields_may_be_called_as_the_columns_of_the_manifest(project: Any, tmp_path: Path) -> None:
+    class Parcel(Record):
+        number: Annotated[int, RecordId()]
+        on: Annotated[date, EventTime()]
+        weight: Annotated[float, Feature(unit="kg")]
+        month: Annotated[int, Feature()]
+        record_id: Annotated[int, Feature()]
+        part: Annotated[str, Feature()]
+        late: Annotated[int, Label()]
+
+    schema = project.schema = schema_of(Parcel)
+    lines = (f"2026-01-{day:02},{day / 4},{day + 100},{day + 200},p{day},{day % 2}" for day in range(1, 21))
+    project.csv(*lines, header="on,weight,month,record_id,part,late")
+    project.ingest({"path": "rides.csv", "number_rows_as": "number"})
+    small = {"min_train_rows": 1, "min_validation_rows": 1, "min_test_rows": 1}
+    params = SplitParams(validation_days=2, test_days=2, **small)
+    assert make_split(schema, params, project.out, tmp_path / "m.parquet").ok
+    rows = read_rows(schema, project.out, tmp_path / "m.parquet", "test")
+    assert rows.tensors.numbers.tolist() == [[4.75, 119.0, 219.0], [5.0, 120.0, 220.0]]
+    assert rows.tensors.categories.tolist() == [["p19"], ["p20"]]
+    assert rows.weight.tolist() == [1.0, 1.0]
+    [record] = read_records(schema, project.out, tmp_path / "m.parquet", "test", 1)
+    assert (record["weight"], record["month"]) == (4.75, 119)
+
+
 def test_a_part_without_rows_is_empty_arrays(project: Any) -> None:
     project.csv()
     project.ingest()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lifecycle.core.params import ExplainParams
 from lifecycle.core.record import FieldSpec, RecordSchema
-from lifecycle.core.reference import CategoryProfile, NumberProfile, ReferenceProfile
+from lifecycle.core.reference import CategoryProfile, ReferenceProfile
 from lifecycle.core.rows import Tensors
 from lifecycle.evaluation.abstention import abstentions, outside_reference
 from lifecycle.evaluation.reasons import top_reasons, typical_row
@@ -28,17 +28,17 @@ SEEN = np.arange(20.0, 91.0)
 RARE = np.where(np.arange(71) < 10, 3.0, np.nan)
 
 
-def number(values: np.ndarray, *, watched: bool = True) -> NumberProfile:
-    return profile_number(values, watched=watched)
-
-
 PROFILE = ReferenceProfile(
     system="patients",
     record_schema=SCHEMA.digest,
     rows=71,
-    numbers={"age": number(SEEN), "hdl": number(np.append(SEEN, np.nan)), "fib4": number(RARE)},
+    numbers={
+        "age": profile_number(SEEN),
+        "hdl": profile_number(np.append(SEEN, np.nan)),
+        "fib4": profile_number(RARE),
+    },
     categories={"sex": CategoryProfile(counts={"female": 40, "male": 31}, other=0, missing=0)},
-    label=number(SEEN),
+    label=profile_number(SEEN),
 )
 
 
@@ -67,7 +67,7 @@ def test_what_most_rows_have_is_typical_even_if_it_is_nothing():
 
 
 def test_a_field_that_no_row_had_and_words_mostly_missing_are_typically_missing():
-    empty = number(np.array([np.nan, np.nan]))
+    empty = profile_number(np.array([np.nan, np.nan]))
     words = CategoryProfile(counts={"male": 1}, other=0, missing=9)
     bare = PROFILE.model_copy(
         update={"numbers": PROFILE.numbers | {"hdl": empty}, "categories": {"sex": words}}
@@ -159,14 +159,14 @@ def test_missing_is_outside_only_where_training_missed_nothing():
 
 
 def test_the_very_ends_of_what_was_seen_are_inside_though_the_profile_rounds_them():
-    ends = number(np.array([0.123456, 7.654321]))
+    ends = profile_number(np.array([0.123456, 7.654321]))
     profile = PROFILE.model_copy(update={"numbers": PROFILE.numbers | {"hdl": ends}})
     tensors = rows((50, 0.123456, np.nan, "male"), (50, 7.654321, np.nan, "male"))
     assert not outside_reference(SCHEMA, profile, tensors).any()
 
 
 def test_time_moves_on_and_a_rare_word_may_be_one_that_was_not_listed():
-    late = number(SEEN, watched=False)
+    late = profile_number(SEEN, watched=False)
     words = CategoryProfile(counts={"female": 40}, other=3, missing=0)
     profile = PROFILE.model_copy(
         update={"numbers": PROFILE.numbers | {"age": late}, "categories": {"sex": words}}
@@ -175,7 +175,32 @@ def test_time_moves_on_and_a_rare_word_may_be_one_that_was_not_listed():
 
 
 def test_a_value_where_training_saw_none_is_outside():
-    profile = PROFILE.model_copy(update={"numbers": PROFILE.numbers | {"fib4": number(np.array([np.nan]))}})
+    profile = PROFILE.model_copy(
+        update={"numbers": PROFILE.numbers | {"fib4": profile_number(np.array([np.nan]))}}
+    )
     assert outside_reference(SCHEMA, profile, rows((50, 50, 3, "male"))).tolist() == [
         [False, False, True, False]
     ]
+
+
+@pytest.fixture
+def sealed() -> ReferenceProfile:
+    """What a release of sealed records says: no smallest and no greatest value, which are somebody's own."""
+    flag = np.append(np.zeros(70), 1.0)
+    numbers = {"age": SEEN, "hdl": flag, "fib4": RARE}
+    told = {name: profile_number(values, extremes=False) for name, values in numbers.items()}
+    return PROFILE.model_copy(update={"numbers": told})
+
+
+def test_sealed_records_have_typical_values_too(sealed):
+    usual = typical_row(SCHEMA, sealed)
+    assert usual.numbers[0].tolist() == pytest.approx([55, 0, np.nan], abs=4, nan_ok=True)
+
+
+def test_of_sealed_records_only_what_lies_far_outside_the_bulk_is_outside(sealed):
+    tensors = rows((20, 0, 3, "male"), (90, 1, 3, "male"), (200, 1, 3, "male"), (-80, 0, 3, "male"))
+    assert outside_reference(SCHEMA, sealed, tensors)[:, 0].tolist() == [False, False, True, True]
+
+
+def test_a_rare_flag_of_sealed_records_is_not_outside(sealed):
+    assert not outside_reference(SCHEMA, sealed, rows((50, 1, 3, "male"))).any()
