@@ -1,4 +1,4 @@
-"""Write the patients of some days as a batch: `python -m systems.patient_outcome.nights FIRST LAST OUT`.
+"""The patients of some days as a batch: ``python -m systems.patient_outcome.nights FIRST LAST OUT.csv``.
 
 What scoring asks for and nothing else: the visit, whom it is about, and the features; no name, no outcome.
 """
