@@ -194,4 +194,4 @@ def test_the_clock_may_be_set_back(tmp_path):
         assert service.metric("lifecycle_rows_total") == len(told)
         service.stop()
     assert sorted(predictions(project)) == sorted(told)
-    assert project.compacted("outcomes")["record_id"].to_list() == ["r0", "r1"]
+    assert sorted(project.compacted("outcomes")["record_id"]) == ["r0", "r1"]  # by a clock that went back
