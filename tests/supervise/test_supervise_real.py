@@ -17,7 +17,9 @@ from tests.supervise.small_servers import processes_of, until
 
 @pytest.mark.slow
 def test_prefect_and_mlflow_come_up_come_back_and_leave_nothing(settings, said):
-    services = [it for it in default_services(settings) if it.name in ("prefect", "mlflow")]
+    # On any free ports: another worker's servers start at the usual ones.
+    usual = (it for it in default_services(settings) if it.name in ("prefect", "mlflow"))
+    services = [it.model_copy(update={"port": 0}) for it in usual]
     listening = up(settings, services, detach=True, echo=said.append)
 
     assert httpx.get(listening["prefect"] + "/api/health").json() is True
