@@ -6,13 +6,14 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import httpx
 import onnx
+import psutil
 import pytest
 import uvicorn
 from annotated_types import Ge, Le, MaxLen
@@ -217,6 +218,25 @@ def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to hold in time"
         tick.wait(0.01)
+
+
+def still_running(processes: Iterable[psutil.Process], seconds: float = 20.0) -> list[psutil.Process]:
+    """Which processes have not ended in time.
+
+    One that has ended is not waited for until its parent collects it: orphans become children of process 1,
+    which in a container may take its time, or never do so.
+    """
+    tick, end = threading.Event(), time.monotonic() + seconds
+    while (running := [each for each in processes if _runs(each)]) and time.monotonic() < end:
+        tick.wait(0.01)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 LANES = {"fast lane": FastLane, "long way": HttpToolsProtocol}

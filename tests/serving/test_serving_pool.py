@@ -21,7 +21,7 @@ from lifecycle.serving.engine import queue as queue_module
 from lifecycle.serving.engine.pool import EstimatorPool, load_pool
 from lifecycle.serving.engine.process import ProcessDiedError
 from tests.serving import small_estimator
-from tests.serving.conftest import eventually
+from tests.serving.conftest import eventually, still_running
 from tests.serving.small_estimator import ANSWER, COUNT, DIE, DIE_ONCE, FAIL, SHORT, WAIT
 
 COMMAND = (sys.executable, small_estimator.__file__)
@@ -258,4 +258,4 @@ def test_no_process_outlives_a_server_that_is_killed(tmp_path):
         assert len(estimators) == 2
         server.kill()
     (tmp_path / "go").touch()
-    eventually(lambda: not any(process.is_running() for process in estimators))
+    assert still_running(estimators) == []

@@ -15,7 +15,7 @@ from lifecycle.core.settings import Settings
 from lifecycle.serving import probe as probe_module
 from lifecycle.serving.load import generator
 from lifecycle.serving.probe import ServerProbe
-from tests.serving.conftest import HOME, eventually
+from tests.serving.conftest import HOME, eventually, still_running
 from tests.serving.test_serving_store import flip, folder_of
 
 pytestmark = pytest.mark.slow
@@ -110,4 +110,4 @@ def test_the_server_ends_when_whoever_measures_is_killed(releases):
         [server] = psutil.Process(process.pid).children()
         eventually(server.net_connections)
         process.kill()
-    eventually(lambda: not server.is_running())
+    assert still_running([server]) == []

@@ -25,7 +25,7 @@ from lifecycle.serving.notice import notice_folder
 from lifecycle.serving.process import Manner
 from lifecycle.serving.workers import Workers
 from lifecycle.wiring import open_ledger
-from tests.serving.conftest import HOME, Releases, eventually, promote
+from tests.serving.conftest import HOME, Releases, eventually, promote, still_running
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,7 @@ def running(settings: Settings, workers: int) -> Iterator[Service]:
             family += service.parent.children() if process.poll() is None else []
             process.terminate()
             process.wait(30)
-            _, left = psutil.wait_procs(family, timeout=20)
+            left = still_running(family)
             for each in left:
                 each.kill()
             assert not left
@@ -198,7 +198,7 @@ def test_at_sigterm_all_workers_answer_on_and_then_end(service, settings):
         eventually(lambda: load.faults or [len(seen) for seen in load.seen] > enough)
     assert load.faults == []
     assert service.process.wait(20) == 0
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert still_running(family) == []
     left = {path.name.partition("-")[0] for path in notice_folder(settings.state).iterdir()}
     assert not left & {str(process.pid) for process in family}
 
@@ -208,7 +208,7 @@ def test_workers_end_when_their_parent_is_killed(settings, ledger, releases):
         family = service.parent.children()
         assert len(family) == 2
         service.process.kill()
-        assert psutil.wait_procs(family, timeout=20)[1] == []
+        assert still_running(family) == []
 
 
 def test_a_service_whose_workers_cannot_start_says_so_and_ends(monkeypatch):

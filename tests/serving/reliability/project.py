@@ -23,7 +23,7 @@ from lifecycle.data.log_parts import CompactedLog, Kind
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.rollout.ledger import SqlLedger
 from lifecycle.steps.compact import compact
-from tests.serving.conftest import HOME, Releases, eventually, promote
+from tests.serving.conftest import HOME, Releases, eventually, promote, still_running
 
 SERVE = (sys.executable, "-m", "lifecycle", "serve", "--port", "0")
 PREDICT = "/v1/homes/predict"
@@ -178,7 +178,7 @@ def serving(
             family += running.parent.children(recursive=True) if process.poll() is None else []
             process.terminate()
             process.wait(30)
-            _, left = psutil.wait_procs(family, timeout=20)
+            left = still_running(family)
             for each in left:
                 each.kill()
             assert not left
