@@ -94,7 +94,8 @@ def _moved(answers: Answers, changed: Tensors, predict: Callable[[Tensors], Answ
     """By how much; not at all where either answer is not finite."""
     if not len(changed):
         return np.empty(0)
-    moved = answers - predict(changed)
+    with np.errstate(invalid="ignore"):  # two answers beyond float32 have no difference
+        moved = answers - predict(changed)
     return np.where(np.isfinite(moved), moved, 0.0)
 
 

@@ -114,6 +114,14 @@ def test_an_answer_that_is_not_finite_has_no_reasons():
     assert found.features.tolist() == [[None, None]]
 
 
+def test_two_answers_beyond_float32_have_no_difference_and_no_warning():
+    endless = np.array([np.inf])
+    found = top_reasons(
+        SCHEMA, PROFILE, rows((30, 50, 3, "male")), endless, lambda it: np.full(len(it), np.inf), 1
+    )
+    assert found.features.tolist() == [[None]]
+
+
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 200), st.sampled_from("female male".split()))))
 def test_rows_are_explained_alone_or_together_alike_and_left_as_they_are(people):
     tensors = rows(*[(age, hdl, np.nan, sex) for age, hdl, sex in people] or [(1, 1, 1, "male")])
