@@ -85,7 +85,7 @@ class PatientStory:
             writer.writeheader()
             writer.writerows(arrived)
         try:
-            self._lifecycle("score", NAME, "--input", file.name, "--output", f"scores/{night}")
+            self._lifecycle("score", NAME, "--input", file.name, "--output", f".lifecycle/scores/{night}")
         finally:
             file.unlink()
 
@@ -95,8 +95,10 @@ class PatientStory:
 
     def _look(self) -> None:
         files = [path for path in self.project.rglob("*") if path.is_file() and not path.is_symlink()]
-        ours = [path for path in files if ".git" not in path.relative_to(self.project).parts]
-        found = [path for path in ours if "systems" not in path.parts and IN_CLEAR.search(path.read_bytes())]
+        # Not in what was cloned: the source itself, and this very file.
+        cloned = {".git", "systems", "demo"}
+        ours = [path for path in files if cloned.isdisjoint(path.relative_to(self.project).parts)]
+        found = [path for path in ours if IN_CLEAR.search(path.read_bytes())]
         self.console.print(f"  {len(ours):,} files, {len(found)} of them show a patient")
         if found:
             raise SystemExit(f"{found[0]} shows a patient in clear: none may")
