@@ -8,13 +8,12 @@ import logging
 import os
 
 from lifecycle.core.errors import ConfigError, StateError
-from lifecycle.records.providers.keyset import Keyset
-from lifecycle.records.providers.port import WrappedKey
+from lifecycle.records.providers.keyset import Keyset, KeysetProvider
 
 _log = logging.getLogger(__name__)
 
 
-class EnvironmentKey:
+class EnvironmentKey(KeysetProvider):
     """A key provider for development: the processes and the panels of a machine can see its key.
 
     Args:
@@ -25,18 +24,6 @@ class EnvironmentKey:
     def __init__(self, variable: str) -> None:
         self._variable = variable
         _log.warning("the key encryption key is in the environment (%s): for development only", variable)
-
-    def wrap(self, secret: bytes, context: bytes) -> WrappedKey:
-        """Wrap a key with the newest version; see ``KeyProvider``."""
-        return self._keyset().wrap(secret, context)
-
-    def unwrap(self, wrapped: WrappedKey, context: bytes) -> bytes:
-        """The raw key; see ``KeyProvider``."""
-        return self._keyset().unwrap(wrapped, context)
-
-    def versions(self) -> tuple[int, ...]:
-        """The versions in the variable."""
-        return self._keyset().versions()
 
     def rotate(self) -> int:
         """Refused: who set the variable must add to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
@@ -65,3 +66,23 @@ class Keyset:
                 hint="restore it from its backup; without it nothing that it protects can be opened",
             )
         return AESGCM(self._versions[version])
+
+
+class KeysetProvider(ABC):
+    """A provider whose key encryption keys are at hand; where they are kept is its own affair."""
+
+    def wrap(self, secret: bytes, context: bytes) -> WrappedKey:
+        """Wrap a key with the newest version; see ``KeyProvider``."""
+        return self._keyset().wrap(secret, context)
+
+    def unwrap(self, wrapped: WrappedKey, context: bytes) -> bytes:
+        """The raw key; see ``KeyProvider``."""
+        return self._keyset().unwrap(wrapped, context)
+
+    def versions(self) -> tuple[int, ...]:
+        """The versions that are there; see ``KeyProvider``."""
+        return self._keyset().versions()
+
+    @abstractmethod
+    def _keyset(self) -> Keyset:
+        """All versions, read anew."""

@@ -11,8 +11,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
 
 from lifecycle.core.errors import ConfigError, StorageError
 from lifecycle.records.private_files import alone, read_private, store_private
-from lifecycle.records.providers.keyset import Keyset
-from lifecycle.records.providers.port import WrappedKey
+from lifecycle.records.providers.keyset import Keyset, KeysetProvider
 
 
 class _Content(BaseModel):
@@ -22,7 +21,7 @@ class _Content(BaseModel):
     versions: dict[int, Base64Bytes]
 
 
-class LocalKeyFile:
+class LocalKeyFile(KeysetProvider):
     """A key provider whose key is a file of mode 0600, changed by one process at a time.
 
     Back the file up apart from the key table: whoever has both can open everything, and whoever loses the
@@ -43,18 +42,6 @@ class LocalKeyFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    def wrap(self, secret: bytes, context: bytes) -> WrappedKey:
-        """Wrap a key with the newest version; see ``KeyProvider``."""
-        return self._keyset().wrap(secret, context)
-
-    def unwrap(self, wrapped: WrappedKey, context: bytes) -> bytes:
-        """The raw key; see ``KeyProvider``."""
-        return self._keyset().unwrap(wrapped, context)
-
-    def versions(self) -> tuple[int, ...]:
-        """The versions in the file."""
-        return self._keyset().versions()
 
     def rotate(self) -> int:
         """Add a version to the file; make the file if there is none."""
