@@ -71,11 +71,14 @@ class Proof(Value):
         places: What was found in each.
         snapshots: Ids of the snapshots that hold rows of the subject.
         seconds: How long it took.
+        waiting: Segments of the prediction log that are sealed as a whole and not compacted yet. Whether they
+            hold rows of the subject is not known; the next compaction leaves them out.
     """
 
     places: tuple[PlaceScan, ...]
     snapshots: tuple[str, ...]
     seconds: float
+    waiting: int = 0
 
 
 class AffectedVersion(Value):

@@ -13,7 +13,8 @@ class TableKeyStatus:
 
     Attributes:
         version: Its number.
-        purpose: ``subjects/GROUP`` or ``index/FIELD``.
+        purpose: ``subjects/GROUP``, ``subjects/log/GROUP`` (of segments of a prediction log) or
+            ``index/FIELD``.
         state: ``active``, ``retiring`` or ``destroyed``.
         kek_version: Version of the provider's key that wraps it.
         subject_keys: How many subject keys it wraps, of all generations.
@@ -57,7 +58,10 @@ def key_status(table: KeyTable) -> KeyStatus:
         ConfigError, UnavailableError: The database or the provider does not answer.
     """
     with table.reading() as connection:
-        [(subjects,)] = connection.rows("SELECT COUNT(DISTINCT subject_ref) FROM subjects")
+        [(subjects,)] = connection.rows(
+            "SELECT COUNT(DISTINCT s.subject_ref) FROM subjects s "
+            "JOIN table_keys k ON k.version = s.tek_version WHERE k.purpose NOT LIKE 'subjects/log/%'"
+        )
         held = dict(connection.rows("SELECT tek_version, COUNT(*) FROM subjects GROUP BY tek_version"))
         keys = [
             TableKeyStatus(version, purpose, state, kek, held.get(version, 0))

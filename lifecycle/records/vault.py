@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,11 @@ from lifecycle.records.key_table import KeyTable
 from lifecycle.records.plan import Plan
 from lifecycle.records.sealing import seal_segment
 from lifecycle.records.segment import Opened, SealedSegment
+from lifecycle.records.segment_keys import SegmentKey, SegmentKeys
 from lifecycle.records.subject_keys import REF_BYTES
+
+COMPACTION = "compaction"
+"""The purpose for which segments of a prediction log are opened."""
 
 _RECORD_REF = b"lifecycle record ref v1\0"
 
@@ -60,12 +64,14 @@ class SystemVault:
         subject = schema.subject_id
         assert subject is not None, "a record with sensitive fields names its subject"
         self._dataset = system
-        self._groups = schema.access_groups
+        # Results and logs name a record `record_id`, whatever its own field is called.
+        self._groups = {"record_id": schema.record_id.sensitive or "clinical", **schema.access_groups}
         self._choices = {field.name: field.choices for field in schema.fields if field.choices}
         self._table = table
         self._people = Identifiers(table, f"{system}.{subject.name}", group=system)
         self._keys = SqlKeyRing(table)
         self._consent = ConsentLedger(table)
+        self._segment_keys = SegmentKeys(table, system)
         self._ephemeral = EphemeralKey()
         self._audit = audit
         self._gate = gate
@@ -110,8 +116,13 @@ class SystemVault:
         """What was concealed by this very object."""
         return self._ephemeral.reveal(content)
 
-    def seal(self, table: Any, path: Path) -> None:
+    def seal(self, table: Any, path: Path, groups: Mapping[str, str] | None = None) -> None:
         """Write an Arrow table with a column ``SUBJECT_REF``; the same rows make the same bytes.
+
+        Args:
+            table: The rows.
+            path: The file.
+            groups: Access group by column, where they are not those of the record's fields.
 
         Raises:
             ErasedError: A subject was erased.
@@ -121,10 +132,11 @@ class SystemVault:
         segment = self._segment(path.stem, refs)
         self._audit.know_segment(str(segment), list(dict.fromkeys(refs)))
         names = set(table.schema.names) - {SUBJECT_REF}
+        known = self._groups if groups is None else groups
         plan = Plan(
             dataset=self._dataset,
             subject=SUBJECT_REF,
-            groups={name: self._groups.get(name, "clinical") for name in names},
+            groups={name: known.get(name, "clinical") for name in names},
             choices={name: choices for name, choices in self._choices.items() if name in names},
             suite=Suite.AES_256_SIV,
         )
@@ -133,6 +145,10 @@ class SystemVault:
     def rows(self, path: Path) -> int:
         """How many rows were sealed in a file, those of erased subjects included; needs no key."""
         return SealedSegment(path).rows
+
+    def columns(self, path: Path) -> list[str]:
+        """Names of the columns of a sealed file; needs no key."""
+        return [name for name in SealedSegment(path).sealed.schema.names if name != SUBJECT_REF]
 
     def close(self, folder: Path) -> tuple[str, str]:
         """Sign which sealed files a folder holds; where they are those signed before, nothing changes."""
@@ -165,7 +181,7 @@ class SystemVault:
         if not paths:
             return
         segments = [SealedSegment(path) for path in self._verified(paths)]
-        groups = sorted({self._groups.get(name, "clinical") for name in columns})
+        groups = sorted({self._group(segment, name) for segment in segments for name in columns})
         self._gate.admit(
             Read(
                 actor=self._actor,
@@ -180,6 +196,25 @@ class SystemVault:
         for segment in segments:
             yield segment.read(self._keys, groups, columns)
 
+    def segment_key(self, name: bytes) -> SegmentKey:
+        """The key of a segment of the prediction log; that it was asked for is on record.
+
+        No policy is asked: it is opened to be sealed person by person, and nobody is shown it.
+
+        Raises:
+            KeyMissingError: It is gone.
+        """
+        key = self._segment_keys.get(name)
+        self._audit.know_segment(name.hex(), [name])  # whose rows are in it is seen when it is opened
+        self._audit.record(
+            Read(actor=self._actor, purpose=COMPACTION, dataset=self._dataset, segments=(name.hex(),))
+        )
+        return key
+
+    def drop_segment_keys(self, names: Sequence[bytes]) -> None:
+        """Destroy keys of segments whose rows are sealed elsewhere."""
+        self._segment_keys.destroy(names)
+
     def _verified(self, paths: Sequence[Path]) -> list[Path]:
         folder = paths[0].parent
         signed = manifest.read_manifest(folder, self._signer, dataset=self._dataset)
@@ -190,6 +225,9 @@ class SystemVault:
                 hint="check the dataset out again from the remote; never skip the check",
             )
         return list(paths)
+
+    def _group(self, segment: SealedSegment, column: str) -> str:
+        return segment.sealed.plan.groups.get(column) or self._groups.get(column, "clinical")
 
     def _segment(self, name: str, refs: Sequence[bytes]) -> UUID:
         """The identity of a file: its name and whose rows it holds, all of which it shows anyway."""

@@ -53,6 +53,7 @@ class Eraser:
         unseen: Places that cannot be looked through, such as a remote in an object store.
         receipts: The folder of receipts.
         queue_update: Queues an update.
+        settle_log: Compacts what servers have logged; how many sealed segments still wait.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Eraser:
     clock: Clock
     receipts: Path
     queue_update: QueueUpdate
+    settle_log: Callable[[], int]
 
     def erase(self) -> datetime:
         """Destroy the keys of the subject, or finish what a crash interrupted; when it was done.
@@ -95,6 +97,7 @@ class Eraser:
                 hint=f"run: lifecycle records erase {self.name} {self.ref.hex()}",
             )
         begun = time.monotonic()
+        waiting = self.settle_log()
         scans = tuple(scan(place, self.ref, erased) for place in self.places)
         digests = {
             digest for found in scans for file in found.held if (digest := digest_of(file.file)) is not None
@@ -103,6 +106,7 @@ class Eraser:
         return Proof(
             places=(*scans, *self.unseen),
             snapshots=snapshots,
+            waiting=waiting,
             seconds=round(time.monotonic() - begun, 3),
         )
 

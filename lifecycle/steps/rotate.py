@@ -51,11 +51,15 @@ class Rotator:
             StateError: The key provider cannot rotate by itself.
             UnavailableError: The key table or its provider does not answer.
         """
+        from lifecycle.records.segment_keys import log_group
+
         status = self.status()
         if status is None or all(key.purpose != f"subjects/{self.name}" for key in status.keys):
             return Rotated(system=self.name)
         kek = self.rotation.rotate_kek()
         moved = self.rotation.rotate_tek(self.name, told(f"{self.name}: wrapping subject keys"))
+        if any(key.purpose == f"subjects/{log_group(self.name)}" for key in status.keys):
+            self.rotation.rotate_tek(log_group(self.name))
         return Rotated(system=self.name, kek=kek, subject_keys=moved)
 
 

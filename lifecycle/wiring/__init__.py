@@ -14,6 +14,8 @@ from lifecycle.wiring.adapters import (
     open_signer,
     open_store,
     open_workspace,
+    schema_of_system,
+    vault_opener,
 )
 from lifecycle.wiring.loop import (
     checkout_data,
@@ -56,6 +58,8 @@ __all__ = [
     "parse_ref",
     "reproduce",
     "run_stage",
+    "schema_of_system",
     "serve",
+    "vault_opener",
     "work",
 ]

@@ -12,7 +12,17 @@ from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from lifecycle.core.ports import Engine, Ledger, OpenVault, Registry, ReleaseStore, Signer, Vault
+    from lifecycle.core.ports import (
+        Custody,
+        Engine,
+        Ledger,
+        OpenCustody,
+        OpenVault,
+        Registry,
+        ReleaseStore,
+        Signer,
+        Vault,
+    )
     from lifecycle.core.record import RecordSchema
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.workspace import GitDvcWorkspace
@@ -75,6 +85,19 @@ def vault_opener(settings: Settings, system: str) -> OpenVault:
     return opened
 
 
+def custody_opener(settings: Settings) -> OpenCustody:
+    """Opens the custodies of systems whose records are sealed, over one key table."""
+
+    def opened(system: str, schema: RecordSchema) -> Custody:
+        from lifecycle.records.custody import SystemCustody
+        from lifecycle.wiring.records import open_office
+
+        assert schema.about is not None
+        return SystemCustody(open_office(settings).table, system, schema.about.name)
+
+    return opened
+
+
 def open_engine(folder: Path, root: Path, workers: int | None = 1, *, bulk: bool = False) -> Engine:
     """The model of a folder: a release, or what training left.
 
@@ -109,16 +132,30 @@ def open_keys(settings: Settings) -> KeyFile:
     return KeyFile(settings.key_file)
 
 
-def open_log(settings: Settings, system: str) -> CompactedLog:
+def open_log(settings: Settings, schema: RecordSchema, system: str, vault: Vault | None) -> CompactedLog:
     """The Parquet side of a system's prediction log.
+
+    Args:
+        settings: Where things are.
+        schema: Of the system's record.
+        system: Its name.
+        vault: Of its records, where they are sealed.
+    """
+    from lifecycle.data.log_files import log_files
+    from lifecycle.data.log_parts import CompactedLog
+
+    return CompactedLog(settings.log / system, system, log_files(schema, vault))
+
+
+def schema_of_system(settings: Settings, system: str) -> RecordSchema:
+    """The schema of a system's record, as its code declares it.
 
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
     """
-    from lifecycle.data.log_parts import CompactedLog
+    from lifecycle.core.system import load_system
 
-    load_params(settings.project).system(system)
-    return CompactedLog(settings.log / system, system)
+    return load_system(load_params(settings.project).system(system).entry, settings.project).schema
 
 
 def made(folder: Path) -> Path:

@@ -23,11 +23,14 @@ from lifecycle.wiring.adapters import (
     open_signer,
     open_store,
     open_workspace,
+    schema_of_system,
     vault_opener,
 )
 
 if TYPE_CHECKING:
+    from lifecycle.core.ports import Vault
     from lifecycle.core.scoring import ScoreRequest
+    from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.steps.compact import Compaction
     from lifecycle.steps.log_status import LogStatus
@@ -168,19 +171,20 @@ def compact_log(settings: Settings, system: str) -> Compaction:
     from lifecycle.core.release import MANIFEST, Manifest
     from lifecycle.steps.compact import compact
 
-    log = open_log(settings, system)
+    log, vault = _log(settings, system)
     serving = load_params(settings.project).system(system).serving
     if live := open_ledger(settings).live(system):
         folder = open_store(settings).fetch(live.release)
         serving = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).serving
-    return compact(log, SystemClock().now(), serving.retention_days)
+    return compact(log, SystemClock().now(), serving.retention_days, vault)
 
 
 def log_status(settings: Settings, system: str) -> LogStatus:
     """How a system's prediction log stands."""
     from lifecycle.steps.log_status import log_status as look
 
-    return look(open_log(settings, system), outcome_counts(settings, system).parked)
+    log, vault = _log(settings, system)
+    return look(log, None if vault else outcome_counts(settings, system).parked)
 
 
 def import_outcomes(
@@ -196,13 +200,11 @@ def import_outcomes(
         utc: Whether times without an offset are UTC.
         skip_bad: Leave bad rows out instead of refusing the file.
     """
-    from lifecycle.core.system import load_system
     from lifecycle.data.outcome_file import OutcomeFile
     from lifecycle.data.outcome_import import import_outcomes as store
 
-    log = open_log(settings, system)
-    entry = load_params(settings.project).system(system).entry
-    read = OutcomeFile(file, load_system(entry, settings.project).schema, columns, utc=utc)
+    log, _ = _log(settings, system)
+    read = OutcomeFile(file, schema_of_system(settings, system), columns, utc=utc)
     return store(log, read, SystemClock().now(), skip_bad=skip_bad)
 
 
@@ -210,4 +212,11 @@ def outcome_counts(settings: Settings, system: str) -> OutcomeCounts:
     """How the outcomes of a system stand."""
     from lifecycle.data.outcome_import import count_outcomes
 
-    return count_outcomes(open_log(settings, system))
+    return count_outcomes(_log(settings, system)[0])
+
+
+def _log(settings: Settings, system: str) -> tuple[CompactedLog, Vault | None]:
+    """A system's prediction log, and the vault of its records."""
+    schema = schema_of_system(settings, system)
+    vault = vault_opener(settings, system)(schema)
+    return open_log(settings, schema, system, vault), vault

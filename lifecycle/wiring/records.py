@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.settings import Settings
-from lifecycle.wiring.adapters import open_ledger, open_store
+from lifecycle.wiring.adapters import open_ledger, open_log, open_store, schema_of_system, vault_opener
 
 if TYPE_CHECKING:
     from lifecycle.core.erasure import PlaceScan
     from lifecycle.core.ports import Signer
-    from lifecycle.core.record import RecordSchema
     from lifecycle.records.access import Gate, Policy
     from lifecycle.records.audit import AuditTrail
     from lifecycle.records.consent import ConsentLedger
@@ -111,7 +110,7 @@ class Office:
         """
         from lifecycle.records.identifiers import Identifiers
 
-        schema = self._schema(system)
+        schema = schema_of_system(self.settings, system)
         if schema.subject_id is None or not schema.is_sealed:
             raise ConfigError(
                 f"the records of {system} are not sealed: nobody in them has a key",
@@ -157,13 +156,6 @@ class Office:
             )
         )
 
-    def _schema(self, system: str) -> RecordSchema:
-        from lifecycle.core.params import load_params
-        from lifecycle.core.system import load_system
-
-        params = load_params(self.settings.project).system(system)
-        return load_system(params.entry, self.settings.project).schema
-
     def _signer(self, purpose: bytes) -> Signer:
         from lifecycle.records.signing import Ed25519Signer
 
@@ -207,7 +199,19 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
         clock=SystemClock(),
         receipts=settings.receipts,
         queue_update=queue_update,
+        settle_log=partial(_settle_log, settings, system),
     )
+
+
+def _settle_log(settings: Settings, system: str) -> int:
+    """Compact what servers have logged, if records are sealed; how many segments still wait."""
+    from lifecycle.steps.settle_log import settle_log
+
+    schema = schema_of_system(settings, system)
+    vault = vault_opener(settings, system)(schema)
+    if vault is None:
+        return 0
+    return settle_log(open_log(settings, schema, system, vault), vault, SystemClock().now())
 
 
 def open_rotator(settings: Settings, system: str) -> Rotator:

@@ -12,6 +12,7 @@ from lifecycle.core.machine import cores
 from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings, environment_of
 from lifecycle.wiring.adapters import (
+    custody_opener,
     engine_loader,
     estimator_command,
     made,
@@ -97,6 +98,7 @@ def _service(settings: Settings, seat: Seat | None = None) -> ASGIApp:
         load_engine=engine_loader(settings.project, settings.estimator_workers),
         seat=seat,
         state=settings.state,
+        open_custody=custody_opener(settings),
     )
 
 

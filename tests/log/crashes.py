@@ -19,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.steps.compact import compact
 from tests.log.conftest import NOON
@@ -59,7 +60,7 @@ def forked(work: Callable[[], None]) -> int:
 
 def check(folder: Path) -> None:
     """Compact what a killed compaction left, twice, and see that every row is there once."""
-    log = CompactedLog(folder, "homes")
+    log = CompactedLog(folder, "homes", ClearLog())
     compact(log, NOON, retention_days=5)
     compact(log, NOON, retention_days=5)
     rows = pl.concat(pl.read_parquet(path) for path in log.paths("predictions"))
@@ -91,7 +92,7 @@ def main(folder: Path) -> None:
 def compacting(folder: Path, place: int) -> None:
     """Compact, and die at a place."""
     die_at(place)
-    compact(CompactedLog(folder, "homes"), NOON, retention_days=5)
+    compact(CompactedLog(folder, "homes", ClearLog()), NOON, retention_days=5)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pytest
 from lifecycle.core.errors import BusyError, IntegrityError
 from lifecycle.core.record import FieldSpec
 from lifecycle.data import log_writing
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.predictions import prediction_table
 from lifecycle.serving.log.entries import UnloggedEntry, row_ids
@@ -266,7 +267,7 @@ def test_a_log_that_nobody_wrote_yet_is_empty(written: Written) -> None:
 
 def test_killed_at_any_step_the_next_compaction_ends_with_every_row_once(tmp_path: Path) -> None:
     """Every change of the file system is a place to die; `crashes.py` dies at each of them in turn."""
-    written = Written(CompactedLog(tmp_path / "log" / "homes", "homes"))
+    written = Written(CompactedLog(tmp_path / "log" / "homes", "homes", ClearLog()))
     written.segment(prediction("a"), prediction("b", {}, {}), UnloggedEntry("sampled", 2, 3, 0))
     written.segment(
         prediction("c", at=NOON + timedelta(days=1)), prediction("old", at=NOON - timedelta(days=9))
@@ -289,7 +290,7 @@ def test_killed_at_any_step_the_next_compaction_ends_with_every_row_once(tmp_pat
 
 
 def test_what_the_servers_own_writer_wrote_is_compacted(tmp_path: Path) -> None:
-    written = Written(CompactedLog(tmp_path / "homes", "homes"))
+    written = Written(CompactedLog(tmp_path / "homes", "homes", ClearLog()))
     log = PredictionLog(tmp_path)
     predictions = log.predictions("homes", RELEASE, HOMES.model_dump_json().encode(), "process")
     predictions.append(msgspec.msgpack.encode(prediction("a")))

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from lifecycle.cli import main
 from lifecycle.core.settings import Settings
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog
 from lifecycle.steps.loop import Loop
 from lifecycle.wiring import compact_log
@@ -41,7 +42,7 @@ def declare(project: Path, **sections: Any) -> None:
 
 
 def log_of(project: Path) -> Written:
-    return Written(CompactedLog(Settings(project=project).log / SYSTEM, SYSTEM))
+    return Written(CompactedLog(Settings(project=project).log / SYSTEM, SYSTEM, ClearLog()))
 
 
 def run(*words: str, code: int = 0) -> str:

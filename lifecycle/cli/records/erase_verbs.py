@@ -77,6 +77,11 @@ def _as_text(receipt: Receipt, path: Path) -> str:
         )
         if place.unreadable:
             lines.append(f"    {len(place.unreadable):,} files could not be read as a whole")
+    if receipt.proof.waiting:
+        lines.append(
+            f"  prediction log: {receipt.proof.waiting:,} segments wait for compaction, which leaves them "
+            f"out: lifecycle log compact {receipt.system}"
+        )
     versions = ", ".join(version.version + " (live)" * version.live for version in receipt.versions)
     lines.append(f"  models trained on them: {versions or 'none'}")
     lines.append(f"  update: {receipt.update.status}, {receipt.update.detail}")
