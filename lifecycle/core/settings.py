@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     access_policy: Path | None = Field(
         None, description="File that says who may open what (default: access.yaml in the project)"
     )
+    wipe_memory: bool | None = Field(
+        None,
+        description="Whether the prediction service overwrites memory that it frees, on Linux; unset: "
+        "where there is an access policy",
+    )
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
     counters: Path | None = Field(
@@ -94,6 +99,11 @@ class Settings(BaseSettings):
     def policy(self) -> Path:
         """The access policy."""
         return self.project / (self.access_policy or "access.yaml")
+
+    @property
+    def wipes(self) -> bool:
+        """Whether the prediction service overwrites memory that it frees."""
+        return self.policy.exists() if self.wipe_memory is None else self.wipe_memory
 
     @property
     def receipts(self) -> Path:

@@ -7,6 +7,7 @@ import logging
 from lifecycle.core.errors import LifecycleError, SensitiveFieldError
 from lifecycle.core.ports import Custody, OpenCustody
 from lifecycle.core.record import RecordSchema
+from lifecycle.serving.wiping import is_wiping
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,12 @@ class Custodies:
             custody = self._open(system, schema)
             custody.refresh()
             self._held[key] = custody
+            if not is_wiping():
+                logger.warning(
+                    "%s is about people, and this process leaves what it frees in memory: restart it with "
+                    "LIFECYCLE_WIPE_MEMORY=true",
+                    system,
+                )
         return self._held[key]
 
     def refresh(self) -> None:

@@ -17,9 +17,11 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from lifecycle.core.errors import StageError, UnavailableError
+from lifecycle.core.release import read_schema
 from lifecycle.core.settings import Settings, quiet_environment
 from lifecycle.core.values import Release
 from lifecycle.serving.client import Connection
+from lifecycle.serving.wiping import wiping
 
 TRIAL_CUSTODY = "lifecycle.records.custody:open_trial"
 """Seals the log of a trial under keys that nobody else holds; the serving room itself knows of no keys."""
@@ -72,7 +74,7 @@ def trial_server(settings: Settings, folder: Path, estimator: Sequence[str] = ()
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=quiet_environment(settings),
+            env=quiet_environment(settings) | (wiping() if read_schema(folder).is_sealed else {}),
         ) as process,
     ):
         try:

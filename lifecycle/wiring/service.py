@@ -41,9 +41,14 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
         ConfigError: It would listen to other machines without API keys.
     """
     from lifecycle.serving.keys import KeyRing, require_keys
+    from lifecycle.serving.wiping import is_wiping, wiping
 
     require_keys(KeyRing(settings.key_file), settings.host)
     count = workers or settings.serving_workers
+    wiped = wiping() if settings.wipes else {}
+    if count == 1 and wiped and not is_wiping():
+        # An allocator reads how it is to work when its process starts: start again, as this very process.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wiped)
     if count == 1:
         from lifecycle.serving.server import run_server
 
@@ -58,7 +63,7 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
                 # Each worker has its own processes of an estimator: together no more than there are cores.
                 "LIFECYCLE_ESTIMATOR_WORKERS": str(settings.estimator_workers or max(1, cores() // count)),
             }
-            environment = os.environ | environment_of(settings) | shared
+            environment = os.environ | environment_of(settings) | shared | wiped
             Workers(command, count, environment, _manner(settings)).run(settings.host, port)
 
 

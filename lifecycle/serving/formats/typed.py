@@ -100,7 +100,7 @@ def read_patiently(live: LiveRelease, body: bytes) -> Asked:
 def _parse(body: bytes) -> tuple[Any, bool]:
     """The list of records in a body, and whether it is one bare record."""
     try:
-        content = from_json(body)
+        content = from_json(body, cache_strings="keys")  # else the parser keeps short texts for ever
     except (ValueError, RecursionError):
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
     if not isinstance(content, dict) or content.keys() != {"instances"}:

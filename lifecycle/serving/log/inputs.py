@@ -146,7 +146,7 @@ class InputDecoder:
         if self._patient is None:
             self._patient = TypeAdapter(list[self._schema.request_model()])  # type: ignore[arg-type, misc]
         try:
-            return self._patient.validate_python(_SHAPES[shape](from_json(content)))
+            return self._patient.validate_python(_SHAPES[shape](from_json(content, cache_strings="keys")))
         except (ValueError, ValidationError, TypeError, KeyError, AttributeError):
             raise IntegrityError(
                 "a logged request cannot be read by the schema of the release that answered it",
