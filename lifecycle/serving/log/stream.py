@@ -175,11 +175,12 @@ class Stream:
             raise self._refuse(error) from error
         if self._custody is not None:
             self._sealed_as_of = self._custody.moved
+            if self._key is None:
+                self._key, self._spare = self._spare, None
             try:
-                self._key = self._key or self._spare or self._custody.new_key()
+                self._key = self._key or self._custody.new_key()
             except LifecycleError as error:
                 raise self._give_up(error.message) from error
-            self._spare = None
         return segment
 
     def _refuse(self, error: OSError) -> UnloggedError:
