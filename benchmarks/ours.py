@@ -126,7 +126,7 @@ class Ours:
         extra = {"LIFECYCLE_API_KEYS": str(self._folder / "keys.json"), **settings}
         extra |= {"LIFECYCLE_LEDGER_URL": ledger_url} if ledger_url else {}
         begun = time.perf_counter()
-        with server(self._project, "-m", "lifecycle", "serve", "--port", "0", extra=extra) as process:
+        with server(self.project, "-m", "lifecycle", "serve", "--port", "0", extra=extra) as process:
             address = wait_until_ready(process, begun)
             ready, found = time.perf_counter() - begun, psutil.Process(process.pid)
             yield Up(address, found, ready, found.memory_info().rss / 1e6)
