@@ -58,7 +58,7 @@ class Ours:
     def __init__(self, project: Project, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.project = project
-        self._folder = folder
+        self.folder = folder
         self.system = project.story.system
         self.path = f"/v1/{self.system}/predict"
         keys = KeyFile(folder / "keys.json")
@@ -95,7 +95,7 @@ class Ours:
 
     def ledger(self, name: str) -> tuple[Ledger, str]:
         """A copy of the project's ledger, and its URL."""
-        copy = self._folder / f"{name}.db"
+        copy = self.folder / f"{name}.db"
         shutil.copyfile(self.project.settings.state / "ledger.db", copy)
         url = f"sqlite:///{copy}"
         return open_ledger(Settings(project=self.project.root, home=Path(".lifecycle"), ledger_url=url)), url
@@ -123,7 +123,7 @@ class Ours:
     @contextmanager
     def up(self, ledger_url: str = "", settings: Mapping[str, str] = {}) -> Iterator[Up]:
         """A server that is ready: one worker, API keys asked for, predictions logged."""
-        extra = {"LIFECYCLE_API_KEYS": str(self._folder / "keys.json"), **settings}
+        extra = {"LIFECYCLE_API_KEYS": str(self.folder / "keys.json"), **settings}
         extra |= {"LIFECYCLE_LEDGER_URL": ledger_url} if ledger_url else {}
         begun = time.perf_counter()
         with server(self.project, "-m", "lifecycle", "serve", "--port", "0", extra=extra) as process:

@@ -67,7 +67,7 @@ class Sealed(Ours):
         """The live release with the schema that is about people, signed anew."""
         manifest = Manifest.model_validate_json((self.release / MANIFEST).read_bytes())
         files = {name: self.release / name for name in manifest.files}
-        files[SCHEMA] = self._folder / SCHEMA
+        files[SCHEMA] = self.folder / SCHEMA
         files[SCHEMA].write_text(self.schema.model_dump_json())
         facts = manifest.model_dump(exclude={"files"})
         return write_release(files, facts, self.settings.releases, open_signer(self.settings))

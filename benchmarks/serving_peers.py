@@ -127,7 +127,7 @@ def load_of(bench: Bench, ours: Ours, up: Up) -> Load:
             up.address + ours.path,
             ours.bodies,
             up.process,
-            bench.folder / "ours",
+            ours.folder,
             connections=connections,
             seconds=bench.size.load_seconds,
             key=ours.key,
