@@ -20,6 +20,7 @@ from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.core.release import MANIFEST, SCHEMA, Manifest, read_schema, write_release
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Release
+from lifecycle.core.wiping import wiping
 from lifecycle.records.custody import SystemCustody
 from lifecycle.records.identifiers import Identifiers
 from lifecycle.serving.log.entries import PredictionEntry
@@ -77,7 +78,7 @@ class Sealed(Ours):
         """A server of that release."""
         ledger, url = self.ledger("sealed")
         self.promote(ledger, self.sealed())
-        extra = {"LIFECYCLE_KEYS_URL": self.settings.keys_url, "LIFECYCLE_WIPE_MEMORY": "true"}
+        extra = {"LIFECYCLE_KEYS_URL": self.settings.keys_url, "LIFECYCLE_WIPE_MEMORY": "true", **wiping()}
         with self.up(url, extra) as up:
             yield up
 

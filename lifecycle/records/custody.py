@@ -44,7 +44,9 @@ class _Objections:
         said, text = self.withdrawn.get(purpose, frozenset()), unicodedata.normalize("NFC", subject).encode()
         for version, (secret, grave) in self.keys.items():
             blind = hmac.digest(secret, text, "sha256")[:BLIND_BYTES]
-            if (version, blind) in said or (version, tombstone(grave, blind)) in self.erased:
+            if (version, blind) in said:
+                return True
+            if self.erased and (version, tombstone(grave, blind)) in self.erased:
                 return True
         return False
 

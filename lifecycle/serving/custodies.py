@@ -7,7 +7,7 @@ import logging
 from lifecycle.core.errors import LifecycleError, SensitiveFieldError
 from lifecycle.core.ports import Custody, OpenCustody
 from lifecycle.core.record import RecordSchema
-from lifecycle.serving.wiping import is_wiping
+from lifecycle.core.wiping import is_wiping
 
 logger = logging.getLogger(__name__)
 

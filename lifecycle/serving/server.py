@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from lifecycle.core.wiping import is_wiping
 from lifecycle.serving import memory
 from lifecycle.serving.doorway import Doorway
 from lifecycle.serving.lane import DRAINING, FastLane
 from lifecycle.serving.process import GRACE_SECONDS, Manner, listen, log_to_stderr, print_address
-from lifecycle.serving.wiping import WipedProtocol, is_wiping
+from lifecycle.serving.wiped import WipedProtocol
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -20,8 +20,8 @@ from lifecycle.core.errors import StageError, UnavailableError
 from lifecycle.core.release import read_schema
 from lifecycle.core.settings import Settings, quiet_environment
 from lifecycle.core.values import Release
+from lifecycle.core.wiping import wiping
 from lifecycle.serving.client import Connection
-from lifecycle.serving.wiping import wiping
 
 TRIAL_CUSTODY = "lifecycle.records.custody:open_trial"
 """Seals the log of a trial under keys that nobody else holds; the serving room itself knows of no keys."""

@@ -40,8 +40,8 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
     Raises:
         ConfigError: It would listen to other machines without API keys.
     """
+    from lifecycle.core.wiping import is_wiping, wiping
     from lifecycle.serving.keys import KeyRing, require_keys
-    from lifecycle.serving.wiping import is_wiping, wiping
 
     require_keys(KeyRing(settings.key_file), settings.host)
     count = workers or settings.serving_workers
