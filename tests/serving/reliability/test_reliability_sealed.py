@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo.memory import found_in_memory
 from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.serving.log.entries import SealedEntry
 from lifecycle.serving.log.segment import read_segment
@@ -16,6 +16,7 @@ from tests.serving.conftest import HOME, HOMES, eventually, promote
 from tests.serving.reliability.project import OBSERVED, OUTCOMES, PREDICT, Project, Running, serving
 
 MARKER = b"Zyxwvut-Qwertzuiop"
+SHOWN = re.compile(MARKER)
 """Longer than the eight bytes at the end of a freed block, which glibc leaves as they are."""
 
 OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
@@ -56,24 +57,6 @@ def ask_in_every_way(service: Running) -> None:
     assert mlflow[0] in (200, 404)
 
 
-def found_in_memory(pid: int) -> list[bytes]:
-    """Where the marker stands in the memory of a process, with what is around it."""
-    found: list[bytes] = []
-    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        for line in maps:
-            place, mode, *_, name = line.split()
-            if "r" not in mode or name in ("[vvar]", "[vsyscall]"):
-                continue
-            start, end = (int(part, 16) for part in place.split("-"))
-            try:
-                memory.seek(start)
-                content = memory.read(end - start)
-            except OSError:
-                continue
-            found += [content[max(0, at.start() - 40) : at.end() + 20] for at in re.finditer(MARKER, content)]
-    return found
-
-
 @pytest.fixture
 def project(tmp_path) -> Project:
     made = Project(tmp_path)
@@ -89,7 +72,7 @@ def test_what_was_asked_about_people_is_in_no_file_and_no_memory(project: Projec
             ask_in_every_way(service)
         pids = [service.process.pid, *service.workers()]
         # A connection that ends, and what the loop does last, may take a moment.
-        eventually(lambda: not [found for pid in pids for found in found_in_memory(pid)])
+        eventually(lambda: not [found for pid in pids for found in found_in_memory(pid, SHOWN)])
         assert service.ask("POST", PREDICT, json.dumps(person(1)).encode())[0] == 200
     segments = list(project.settings.log.rglob("*.seg"))
     kinds: dict[str, Any] = {}
@@ -106,5 +89,5 @@ def test_what_was_asked_about_people_is_in_no_file_and_no_memory(project: Projec
 def test_the_look_at_memory_finds_what_is_there(project: Project) -> None:
     with serving(project, environment={"LIFECYCLE_WIPE_MEMORY": "false"}) as service:
         ask_in_every_way(service)
-        assert found_in_memory(service.process.pid)
+        assert found_in_memory(service.process.pid, SHOWN)
     assert "leaves what it frees" in project.stderr
