@@ -68,7 +68,7 @@ class PatientStory:
             for night in NIGHTS:
                 self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
         with self._chapter("By day an application asks about some of them, and the service forgets"):
-            self._serve([leaving, *(it for it in patients if it["index_date"].startswith("2010-01"))])
+            self._serve([leaving, *_newcomers(patients)])
         with self._chapter("One patient withdraws consent to training"):
             self._about(withdrawing, "consent", "withdraw", NAME, "--purpose", "training")
         with self._chapter("Another asks to be forgotten: keys destroyed, proof, a signed receipt"):
@@ -100,7 +100,8 @@ class PatientStory:
     def _serve(self, patients: list[Patient]) -> None:
         """Ask the prediction service about patients, look through its memory, and compact what it logged."""
         command = [sys.executable, "-P", "-m", "lifecycle", "serve", "--port", "0"]
-        with subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE) as service:
+        environment = self._environment | {"LIFECYCLE_LOG_FORMAT": "text"}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as service:
             assert service.stdout is not None
             try:
                 address = json.loads(service.stdout.readline())["address"]
@@ -153,6 +154,15 @@ class PatientStory:
         )
         if done.returncode:
             raise SystemExit(f"`lifecycle {' '.join(words)}` ended with exit code {done.returncode}")
+
+
+def _newcomers(patients: list[Patient]) -> list[Patient]:
+    """Patients of a month as people nobody has met: known by a number that is easily found in memory."""
+    return [
+        it | {"patient_id": it["medical_record_number"], "visit_id": f"{it['medical_record_number']}-1"}
+        for it in patients
+        if it["index_date"].startswith("2010-02")
+    ]
 
 
 def _request(patient: Patient) -> dict[str, str | None]:
