@@ -13,7 +13,7 @@ from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.serving.log.entries import SealedEntry
 from lifecycle.serving.log.segment import read_segment
 from tests.serving.conftest import HOME, HOMES, eventually, promote
-from tests.serving.reliability.project import OBSERVED, OUTCOMES, PREDICT, Project, Running, serving
+from tests.serving.reliability.project import OBSERVED, OUTCOMES, PREDICT, Project, Running, ask, serving
 
 MARKER = b"Zyxwvut-Qwertzuiop"
 SHOWN = re.compile(MARKER)
@@ -70,10 +70,14 @@ def test_what_was_asked_about_people_is_in_no_file_and_no_memory(project: Projec
     with serving(project, workers=workers, environment={"LIFECYCLE_LOG_SEGMENT_SECONDS": "60"}) as service:
         for _ in range(20 * workers):
             ask_in_every_way(service)
+        kept = [service.connect() for _ in range(4)]  # nor does a connection remember what it asked last
+        for connection in kept:
+            assert ask(connection, "POST", PREDICT, json.dumps(person(10)).encode())[0] == 200
         pids = [service.process.pid, *service.workers()]
         # A connection that ends, and what the loop does last, may take a moment.
         eventually(lambda: not [found for pid in pids for found in found_in_memory(pid, SHOWN)])
-        assert service.ask("POST", PREDICT, json.dumps(person(1)).encode())[0] == 200
+        for connection in kept:
+            connection.close()
     segments = list(project.settings.log.rglob("*.seg"))
     kinds: dict[str, Any] = {}
     for segment in segments:
