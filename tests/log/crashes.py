@@ -4,7 +4,7 @@ ROOT holds ``log/homes`` and, where the log is about people, ``keys``.
 
 A child is forked for each place to die (before this process has any thread), counts what Python reports of
 opening files to write, renaming, truncating, removing and making folders, and kills itself at its place.
-STEP 3 dies at every third of them only. Prints at how many places it died, then what was wrong after any of them.
+STEP 5 dies at every fifth of them only. Prints at which place it died last, then what was wrong after any.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ def test_killed_at_any_step_a_log_about_people_is_whole_and_leaves_no_key(tmp_pa
     last = max((root / "log" / "homes" / "segments").iterdir())
     last.write_bytes(last.read_bytes() + b"torn")
     last.rename(last.with_suffix(".open"))
-    _die_everywhere(root, step=3)
+    _die_everywhere(root, step=5)
 
 
 def _die_everywhere(root: Path, step: int = 1) -> None:
