@@ -10,7 +10,6 @@ import pytest
 
 from lifecycle.core.clock import FixedClock
 from lifecycle.core.errors import AccessDeniedError
-from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.records import audit, manifest
 from lifecycle.records.access import Gate, Policy
 from lifecycle.records.audit import AuditTrail
@@ -22,10 +21,8 @@ from lifecycle.records.providers.local_file import LocalKeyFile
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.records.vault import SystemVault
 from tests.scoring.conftest import HOUSES, ROWS, World
-from tests.serving.conftest import HOMES
+from tests.serving.conftest import OWNED
 
-OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
-OWNED = RecordSchema(name="Home", fields=(*HOMES.fields, OWNER))
 PEOPLE = HOUSES.with_columns(owner=pl.Series([f"Zyxwvut {n // 2}" for n in range(ROWS)]))
 POLICY = Policy.model_validate({"format": 1, "actors": {"doctor": {"care": ["clinical"]}}})
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
