@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     project: Path = Field(default_factory=Path.cwd, description="The user's project: params.yaml stands here")
     home: Path = Field(Path(".lifecycle"), description="All state, relative to the project")
     actor: str = Field(default_factory=getpass.getuser, description="Who is acting; written to the ledger")
+    actor_key: str = Field(
+        "",
+        exclude=True,
+        repr=False,
+        description="API key (scope records) of who is acting: sealed records are opened in its owner's name",
+    )
     ledger_url: str = Field("", description="URL of the deployment ledger: sqlite:/// or postgresql://")
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI")
     mlflow_artifacts: str = Field("", description="URI below which MLflow stores artefacts")

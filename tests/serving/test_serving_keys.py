@@ -167,3 +167,29 @@ def test_both_lanes_and_every_page_ask_for_a_key(ledger, store, releases, file, 
         file.revoke(shop.split("_")[1], NOON)
         eventually(lambda: ask(shop) == 401)
         assert ask(chief) == 200
+
+
+def test_who_has_a_key_for_records_acts_under_its_name_and_nobody_else_does(file, path):
+    assert KeyRing(path).acting("ada", "", 0.0) == "ada"  # no key was issued: as it is claimed
+    text = file.issue("ada", ["records"], [], NOON)
+    shop = file.issue("shop", ["predict", "admin"], [], NOON)
+    ring, now = KeyRing(path), NOON.timestamp()
+    assert ring.acting("bob", text, now) == "ada"
+    assert ring.acting("bob", "", now) == "bob"
+    with pytest.raises(AccessDeniedError, match="'ada' has an API key"):
+        ring.acting("ada", "", now)
+    for wrong in (shop, text[:-1], "lc_no_no", "x"):
+        with pytest.raises(AccessDeniedError, match="not one that opens records") as caught:
+            ring.acting("ada", wrong, now)
+        assert wrong not in caught.value.message
+    file.revoke(text.split("_")[1], NOON)
+    ring.refresh()
+    with pytest.raises(AccessDeniedError):
+        ring.acting("bob", text, now)
+    assert ring.acting("ada", "", now) == "ada"
+
+
+def test_a_key_for_records_predicts_nothing(file, path):
+    text = file.issue("ada", ["records"], [], NOON)
+    with pytest.raises(ProblemError, match="does not allow predict"):
+        KeyRing(path).check(asking(text), "predict", "homes", NOON.timestamp())
