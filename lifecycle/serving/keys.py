@@ -261,7 +261,8 @@ class KeyRing:
 
         Args:
             claimed: As configuration or the operating system says.
-            presented: A key; empty: none. Who was issued one for ``records`` must present it.
+            presented: A key; empty: none. Who was ever issued one for
+                ``records`` must present one.
             now: Seconds since 1970.
 
         Raises:
@@ -275,10 +276,8 @@ class KeyRing:
                     hint="have one issued: lifecycle keys add NAME --scope records",
                 )
             return entry.key.name
-        issued = {
-            it.key.name for it in self._entries.values() if "records" in it.key.scopes and now < it.ends
-        }
-        if claimed in issued:
+        # Ended keys count: to revoke one must not let anybody act in its owner's name.
+        if claimed in {entry.key.name for entry in self._entries.values() if "records" in entry.key.scopes}:
             raise AccessDeniedError(
                 f"actor {claimed!r} has an API key for records, and did not present it",
                 hint="set LIFECYCLE_ACTOR_KEY to it",

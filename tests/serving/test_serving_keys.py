@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle.core.errors import ConfigError, IntegrityError, StateError, StorageError
+from lifecycle.core.errors import AccessDeniedError, ConfigError, IntegrityError, StateError, StorageError
 from lifecycle.serving.app import create_app
 from lifecycle.serving.exchange import Request
 from lifecycle.serving.keys import KeyFile, KeyRing, require_keys
@@ -96,7 +96,7 @@ def test_a_revoked_key_is_refused_at_once_by_a_running_server(file, path):
 
 
 def test_a_scope_that_is_not_known_is_refused(file, path):
-    with pytest.raises(ConfigError, match="predict, outcomes, admin; found everything"):
+    with pytest.raises(ConfigError, match="predict, outcomes, admin, records; found everything"):
         file.issue("shop", ["everything"], [], NOON)
     assert not path.exists()
 
@@ -186,7 +186,8 @@ def test_who_has_a_key_for_records_acts_under_its_name_and_nobody_else_does(file
     ring.refresh()
     with pytest.raises(AccessDeniedError):
         ring.acting("bob", text, now)
-    assert ring.acting("ada", "", now) == "ada"
+    with pytest.raises(AccessDeniedError, match="'ada' has an API key"):
+        ring.acting("ada", "", now)
 
 
 def test_a_key_for_records_predicts_nothing(file, path):
