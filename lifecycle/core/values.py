@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from lifecycle.core.trigger import Trigger
+
 
 class Value(BaseModel):
     """Base of all values: immutable, and nothing unknown inside.
@@ -180,6 +182,7 @@ class TrainingRun(Value):
         ran: The stages DVC found out of date and ran; empty: nothing changed.
         folder: The project as it was trained, in the worktree: ``core.layout`` says what lies where in it.
         split: What was trained on.
+        trigger: Why it was run.
     """
 
     system: str
@@ -188,6 +191,7 @@ class TrainingRun(Value):
     ran: tuple[str, ...]
     folder: str
     split: Split
+    trigger: Trigger = "manual"
 
 
 class Lineage(Value):
@@ -385,7 +389,7 @@ class Deployment(Value):
         release: What is live after it (for ``hold``: the candidate that was held).
         version: Its registered version.
         previous: Digest of what was live before; None at the first deployment.
-        evidence: The evaluation, or for a rollback the reason.
+        evidence: The evaluation and what triggered the training, or for a rollback the reason.
     """
 
     id: int
@@ -399,6 +403,11 @@ class Deployment(Value):
     previous: str | None
     evidence: dict[str, Any]
 
+    @property
+    def trigger(self) -> str:
+        """Why its release was trained; empty for a rollback, and for decisions from before this was kept."""
+        return str(self.evidence.get("trigger", ""))
+
 
 class FlowResult(Value):
     """How a flow ended; the same on the command line, in the artifact and in JSON.
@@ -408,12 +417,14 @@ class FlowResult(Value):
         status: ``skipped``: too little data. ``unchanged``: nothing new. ``held``: the candidate was
             registered and not promoted. ``promoted`` and ``rolled back``: the switch was made.
         reason: Why, in a sentence.
+        trigger: Why the system was trained; None for a rollback.
     """
 
     system: str
     status: Literal["promoted", "held", "skipped", "unchanged", "rolled back"]
     reason: str
     as_of: datetime
+    trigger: Trigger | None = None
     snapshot: Snapshot | None = None
     split: Split | None = None
     evaluation: Evaluation | None = None

@@ -1,9 +1,10 @@
-"""What a reviewer reads beside a registered version: the the verdict, then evidence, origin, next steps."""
+"""What a reviewer reads beside a registered version: the verdict, then evidence, origin, next steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lifecycle.core.trigger import BECAUSE
 from lifecycle.core.values import (
     Comparison,
     Evaluation,
@@ -39,6 +40,7 @@ def describe(run: TrainingRun, release: Release, evaluation: Evaluation, report:
         _measured(evaluation.measurements),
         f"**Engine**: {evaluation.surprise}" if evaluation.surprise else "",
         _data(run),
+        f"**Trained** because {BECAUSE[run.trigger]} (`{run.trigger}`).",
         _lineage(run, release),
         _next_steps(run.system, evaluation),
     )

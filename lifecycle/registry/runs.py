@@ -78,6 +78,7 @@ def origin_tags(run: TrainingRun, release: Release, evaluation: Evaluation) -> d
         "lifecycle.snapshot": run.snapshot.id,
         "lifecycle.commit": run.commit,
         "lifecycle.split": run.split.digest,
+        "lifecycle.trigger": run.trigger,
         "lifecycle.champion": evaluation.champion or "none",
         "lifecycle.verdict": ", ".join(it.verdict.value for it in evaluation.comparisons),
         "lifecycle.engine": evaluation.engine,

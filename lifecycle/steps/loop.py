@@ -27,6 +27,7 @@ from lifecycle.core.ports import (
 )
 from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, read_engine, write_release
 from lifecycle.core.system import System, load_system
+from lifecycle.core.trigger import Trigger
 from lifecycle.core.values import (
     Deployment,
     Evaluation,
@@ -53,6 +54,7 @@ class Loop:
         actor: Who is acting.
         reports: The folder of HTML reports.
         releases: The folder of releases by digest.
+        trigger: Why it runs; kept with everything that comes of it.
         compact_log: Makes what servers have logged readable, before logged predictions are ingested.
     """
 
@@ -71,6 +73,7 @@ class Loop:
     load_engine: Callable[[Path], Engine]
     open_vault: OpenVault
     compact_log: Callable[[], object]
+    trigger: Trigger = "manual"
 
     @contextmanager
     def opened(self, verb: Literal["first-deployment", "update", "rollback"]) -> Iterator[Loop]:
@@ -100,7 +103,7 @@ class Loop:
 
     def train(self, snapshot: Snapshot) -> TrainingRun:
         """Run the stages that are out of date."""
-        return self.workspace.train(snapshot)
+        return self.workspace.train(snapshot).model_copy(update={"trigger": self.trigger})
 
     def settled(self, run: TrainingRun) -> FlowResult | None:
         """The end of a flow that has nothing to decide: too little data, or nothing new."""
@@ -183,6 +186,7 @@ class Loop:
         decided = decisions.decide(evaluation, first=live is None)
         evidence = {
             "reason": decided.reason,
+            "trigger": run.trigger,
             "terms": self._terms(),
             "evaluation": json.loads(evaluation.model_dump_json()),  # a NaN is text there
         }
@@ -286,6 +290,7 @@ class Loop:
             status=status,
             reason=reason,
             as_of=self.as_of,
+            trigger=run.trigger,
             snapshot=run.snapshot,
             split=run.split,
             evaluation=evaluation,

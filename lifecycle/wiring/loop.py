@@ -28,6 +28,7 @@ from lifecycle.wiring.adapters import (
 
 if TYPE_CHECKING:
     from lifecycle.core.scoring import ScoreRequest
+    from lifecycle.core.trigger import Trigger
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.steps.compact import Compaction
     from lifecycle.steps.log_status import LogStatus
@@ -36,13 +37,16 @@ if TYPE_CHECKING:
     from lifecycle.steps.score import Scorer
 
 
-def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
+def open_loop(
+    settings: Settings, system: str, as_of: datetime | None = None, trigger: Trigger = "manual"
+) -> Loop:
     """The loop of one system with its real adapters.
 
     Args:
         settings: Where things are.
         system: Name of the system, a key of ``params.yaml``.
         as_of: The moment it stands for; now, if None.
+        trigger: Why it runs.
 
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
@@ -57,6 +61,7 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
     return Loop(
         name=system,
         as_of=as_of or clock.now(),
+        trigger=trigger,
         actor=settings.actor,
         reports=settings.state / "reports",
         releases=settings.releases,

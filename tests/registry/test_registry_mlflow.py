@@ -102,6 +102,7 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
 
     assert version.run_id == published.version.run
     words = version.description
+    assert "because somebody asked for it" in words
     assert words.startswith("- ✅ **better** against the baseline *last known value*: mae 100 to 150")
     assert "**1 of 2 gates kept**. It may not be promoted as it is." in words
     assert "| latency_p99_ms | 140 | 100 | 40 over |" in words
