@@ -317,6 +317,24 @@ class Measurements(Value):
     requests: int
 
 
+class BatchMeasurements(Value):
+    """What scoring a sample was seen to do on this machine: made-up records, through the steps of a real job.
+
+    Attributes:
+        rows: Records of the sample, each of a subject of its own.
+        seconds: From loading the model to the last file written and signed.
+        cores: That it could use.
+        sealed: Whether the records came from sealed files and the scores went into some.
+        records_per_hour: In proportion. A longer job is no slower a record: here the start counts in full.
+    """
+
+    rows: int
+    seconds: float
+    cores: int
+    sealed: bool
+    records_per_hour: float
+
+
 class Evaluation(Value):
     """Everything that decides whether a candidate may be promoted.
 
@@ -328,6 +346,7 @@ class Evaluation(Value):
         comparisons: With the champion (update) or the naive baselines (first deployment).
         gates: Every gate, kept or not.
         measurements: Of the serving process; None for a batch system.
+        batch: Of a scored sample; None where no pace is required.
         engine: What runs the candidate: ``onnx``, or ``skops`` for the scikit-learn estimator itself.
         engine_reason: Why it is not ONNX; empty if it is.
         report: Path of the HTML report.
@@ -340,6 +359,7 @@ class Evaluation(Value):
     comparisons: tuple[Comparison, ...]
     gates: tuple[GateResult, ...]
     measurements: Measurements | None = None
+    batch: BatchMeasurements | None = None
     engine: Literal["onnx", "skops"] = "onnx"
     engine_reason: str = ""
     report: str = ""

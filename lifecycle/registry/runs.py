@@ -105,6 +105,8 @@ def metrics_of(run: TrainingRun, evaluation: Evaluation) -> dict[str, float]:
     found |= {f"rows_{part}": getattr(split, part) for part in ("purged", "embargoed", "regrouped")}
     if evaluation.measurements:
         found |= {f"served_{name}": value for name, value in evaluation.measurements}
+    if evaluation.batch:
+        found |= {f"batch_{name}": float(value) for name, value in evaluation.batch}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 

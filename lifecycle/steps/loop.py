@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lifecycle.core.errors import ConfigError, StageError
 from lifecycle.core.layout import Layout
@@ -41,6 +41,9 @@ from lifecycle.core.values import (
 from lifecycle.rollout import decisions
 from lifecycle.steps.outputs import Scores, Training
 
+if TYPE_CHECKING:
+    from lifecycle.steps.judge import MeasureBatch
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -55,6 +58,7 @@ class Loop:
         reports: The folder of HTML reports.
         releases: The folder of releases by digest.
         trigger: Why it runs; kept with everything that comes of it.
+        measure_batch: Scores a sample with a release, where a pace is required.
         compact_log: Makes what servers have logged readable, before logged predictions are ingested.
     """
 
@@ -72,6 +76,7 @@ class Loop:
     clock: Clock
     load_engine: Callable[[Path], Engine]
     open_vault: OpenVault
+    measure_batch: MeasureBatch
     compact_log: Callable[[], object]
     trigger: Trigger = "manual"
 
@@ -152,6 +157,7 @@ class Loop:
             "serving": params.serving,
             "logging": params.requirements.logging,
             "logging_share": params.requirements.logging_share,
+            "card": system.card,
         }
         model = (MODEL, SKOPS) if choice.engine == "onnx" else (SKOPS,)
         files = {name: layout.model / name for name in (*model, SCHEMA, REFERENCE)}
@@ -172,6 +178,7 @@ class Loop:
             probe=self.probe,
             load_engine=self.load_engine,
             open_vault=self.open_vault,
+            measure_batch=self.measure_batch,
             reports=self.reports,
         )
         return judge.judge(run, self.package(run), self.ledger.live(self.name))

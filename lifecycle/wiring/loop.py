@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
-from lifecycle.core.params import load_params
+from lifecycle.core.params import SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.wiring.adapters import (
     engine_loader,
@@ -23,12 +23,14 @@ from lifecycle.wiring.adapters import (
     open_signer,
     open_store,
     open_workspace,
+    trial_vault,
     vault_opener,
 )
 
 if TYPE_CHECKING:
     from lifecycle.core.scoring import ScoreRequest
     from lifecycle.core.trigger import Trigger
+    from lifecycle.core.values import BatchMeasurements
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.steps.compact import Compaction
     from lifecycle.steps.log_status import LogStatus
@@ -74,8 +76,32 @@ def open_loop(
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
         open_vault=vault_opener(settings, system),
+        measure_batch=partial(_measure_batch, settings, system, workspace.root),
         compact_log=partial(compact_log, settings, system),
     )
+
+
+def _measure_batch(
+    settings: Settings, system: str, root: Path, release: Path, params: SystemParams
+) -> BatchMeasurements:
+    """Score a sample with a release.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        root: The project whose code a scikit-learn estimator may need.
+        release: Its folder.
+        params: Of the system.
+    """
+    from lifecycle.steps.measure_batch import BatchProbe
+
+    probe = BatchProbe(
+        system=system,
+        scratch=settings.state / "tmp",
+        open_vault=partial(trial_vault, system),
+        load_engine=engine_loader(root, bulk=True),
+    )
+    return probe.measure(release, params)
 
 
 def open_scorer(
