@@ -82,12 +82,13 @@ class Proof(Value):
 
 
 class AffectedVersion(Value):
-    """A model version that was trained from a snapshot which held the subject.
+    """A model version that was trained from a snapshot which held the subject, or may have been.
 
     Attributes:
         version: Registered version.
         release: Its digest.
-        snapshot: The snapshot; empty: the release cannot be read any more, so that this is not known.
+        snapshot: The snapshot; empty: the release or the snapshot is not there any more, so that it is not
+            known whether it held the subject.
         live: Whether it is live now.
     """
 

@@ -1,15 +1,9 @@
-"""What may be shown of sensitive records: aggregates over enough of them that nobody stands out."""
+"""Aggregates over enough records that nobody stands out."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-SMALLEST_CELL = 11
-"""Fewer records than this are not shown together: the rule of CMS for what is published of Medicare.
-
-(CMS Cell Size Suppression Policy: no cell of 10 or less.)
-"""
 
 Floats = NDArray[np.float64]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.core.card import card_sections
 from lifecycle.core.values import Comparison, Lineage, Verdict, Window
 from lifecycle.evaluation import findings, metrics
 from lifecycle.evaluation.metrics import find
@@ -20,6 +21,7 @@ from lifecycle.evaluation.wording import (
     metric_gap,
     metric_value,
     percent,
+    sample,
 )
 
 _VERDICTS = {
@@ -33,6 +35,8 @@ _REQUIREMENTS = {
     "latency_p99_ms": "99th-percentile latency",
     "throughput_per_s": "Throughput",
     "memory_mb": "Memory of one server",
+    "records_per_hour": "Pace of a batch",
+    "privacy": "Privacy",
     "size_mb": "Size of the release",
     "parity": "ONNX answers as the estimator",
 }
@@ -86,6 +90,8 @@ def context(report: ReportInput) -> dict[str, Any]:
         "missed": sum(not gate.ok for gate in report.evaluation.gates),
         "measurements": report.evaluation.measurements,
         "requirements": report.params.requirements,
+        "batch": sample(report.evaluation.batch) if report.evaluation.batch else "",
+        "card": card_sections(report.system.card, report.params, sealed=report.system.schema.is_sealed),
         "lineage": list(_lineage(report)),
         "seed": report.params.seed,
         "release": report.evaluation.release,

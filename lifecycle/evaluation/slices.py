@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.rows import Rows
 from lifecycle.core.suggest import nearest
 from lifecycle.core.system import Task
-from lifecycle.evaluation.disclosure import SMALLEST_CELL
 from lifecycle.evaluation.metrics import compute
 
 MIN_ROWS = 30

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import StageError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams, load_params
@@ -25,7 +26,7 @@ from lifecycle.core.values import Split
 from lifecycle.data.reading import read_rows
 from lifecycle.data.splits import make_split
 from lifecycle.evaluation import metrics, monthly
-from lifecycle.evaluation.disclosure import SMALLEST_CELL, averaged
+from lifecycle.evaluation.disclosure import averaged
 from lifecycle.steps.outputs import Scores, Training
 
 EngineLoader = Callable[[Path], Engine]

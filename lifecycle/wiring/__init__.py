@@ -28,7 +28,7 @@ from lifecycle.wiring.loop import (
     reproduce,
     run_stage,
 )
-from lifecycle.wiring.records import Office, open_eraser, open_office, open_rotator, parse_ref
+from lifecycle.wiring.records import Office, open_eraser, open_lineage, open_office, open_rotator, parse_ref
 from lifecycle.wiring.service import addresses, capacity, serve, work
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "open_eraser",
     "open_keys",
     "open_ledger",
+    "open_lineage",
     "open_log",
     "open_loop",
     "open_office",

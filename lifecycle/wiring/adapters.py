@@ -110,6 +110,23 @@ def custody_opener(settings: Settings) -> OpenCustody:
     return opened
 
 
+def trial_vault(system: str, folder: Path, schema: RecordSchema) -> Vault | None:
+    """A vault for made-up people: its keys, its audit and its policy lie in a folder and go with that."""
+    made(folder)
+    policy = folder / "access.yaml"
+    policy.write_text("format: 1\nactors: {trial: {scoring: [identifiers, clinical, free text]}}\n")
+    # Said in full: nothing of the environment may lead to the keys of real people.
+    settings = Settings(
+        project=folder,
+        home=Path("state"),
+        actor="trial",
+        keys_url="",
+        key_provider="",
+        access_policy=policy,
+    )
+    return vault_opener(settings, system)(schema)
+
+
 def open_engine(folder: Path, root: Path, workers: int | None = 1, *, bulk: bool = False) -> Engine:
     """The model of a folder: a release, or what training left.
 

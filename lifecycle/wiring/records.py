@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lifecycle.records.rotation import Rotation
     from lifecycle.records.scan import Place
     from lifecycle.records.status import KeyStatus
+    from lifecycle.steps.affected import ModelLineage
     from lifecycle.steps.erase import Eraser, QueueUpdate
     from lifecycle.steps.rotate import Rotator
 
@@ -184,17 +185,16 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
 
     load_params(settings.project).system(system)
     office = open_office(settings)
-    places, stores, unseen = _places(settings, system)
+    places, unseen = _places(settings, system)
     return Eraser(
         name=system,
         ref=parse_ref(ref),
         actor=settings.actor,
         erasure=office.erasure,
         places=places,
-        stores=stores,
         unseen=unseen,
+        lineage=open_lineage(settings, system),
         ledger=open_ledger(settings),
-        store=open_store(settings),
         signer=office.receipt_signer,
         clock=SystemClock(),
         receipts=settings.receipts,
@@ -212,6 +212,21 @@ def _settle_log(settings: Settings, system: str) -> int:
     if vault is None:
         return 0
     return settle_log(open_log(settings, schema, system, vault), vault, SystemClock().now())
+
+
+def open_lineage(settings: Settings, system: str) -> ModelLineage:
+    """The way from a subject to the models that were trained on them.
+
+    Raises:
+        ConfigError: ``params.yaml`` has faults or no such system.
+    """
+    from lifecycle.core.params import load_params
+    from lifecycle.records.scan import Place
+    from lifecycle.steps.affected import ModelLineage
+
+    load_params(settings.project).system(system)
+    stores = tuple(Place(name, path.absolute()) for name, path in _stores(settings).items())
+    return ModelLineage(system, stores, open_ledger(settings), open_store(settings))
 
 
 def open_rotator(settings: Settings, system: str) -> Rotator:
@@ -263,23 +278,27 @@ def export_audit(office: Office, file: Path) -> tuple[int, str]:
     return found.entries, found.head
 
 
-def _places(
-    settings: Settings, system: str
-) -> tuple[tuple[Place, ...], tuple[Path, ...], tuple[PlaceScan, ...]]:
-    """Where records of a system lie: places, those with DVC's objects, and those that cannot be seen."""
-    from lifecycle.core.erasure import PlaceScan
+def _stores(settings: Settings) -> dict[str, Path]:
+    """The folders that hold DVC's objects, by what they are."""
     from lifecycle.data.dvc_objects import cache_of
+
+    stores = {"DVC cache": cache_of(settings.project)}
+    if not _is_remote(settings):
+        stores["DVC remote"] = settings.project / settings.remote
+    return stores
+
+
+def _places(settings: Settings, system: str) -> tuple[tuple[Place, ...], tuple[PlaceScan, ...]]:
+    """Where records of a system lie: places, and those that cannot be seen."""
+    from lifecycle.core.erasure import PlaceScan
     from lifecycle.data.storage import without_secrets
     from lifecycle.records.scan import Place
 
-    named = {"DVC cache": cache_of(settings.project)}
+    named = _stores(settings)
     unseen: tuple[PlaceScan, ...] = ()
-    if "://" in settings.remote:
+    if _is_remote(settings):
         told = without_secrets(settings.remote)
         unseen = (PlaceScan(place="DVC remote", where=told, scanned=False),)
-    else:
-        named["DVC remote"] = settings.project / settings.remote
-    stores = tuple(named.values())
     named["worktree"] = settings.state / "worktrees" / system
     named["prediction log"] = settings.log / system
     named["other state"] = settings.state
@@ -289,4 +308,9 @@ def _places(
         Place(name, path, tuple(other for other in paths.values() if other != path))
         for name, path in paths.items()
     )
-    return places, stores, unseen
+    return places, unseen
+
+
+def _is_remote(settings: Settings) -> bool:
+    """Whether DVC's remote is no folder that could be looked through."""
+    return "://" in settings.remote

@@ -85,8 +85,10 @@ def test_people_are_learnt_from_scored_and_forgotten(clinic):
     [ref] = people.find([f"{MARKER} 7"])
     office.erasure.erase([ref])
 
-    second = clinic.json("update", SYSTEM, "--as-of", "2025-06-01")
+    second = clinic.json("update", SYSTEM, "--as-of", "2025-06-01", "--trigger", "erasure")
     assert second["status"] in ("promoted", "held"), second["reason"]
+    assert [row["evidence"]["trigger"] for row in clinic.json("history", SYSTEM)] == ["manual", "erasure"]
+    assert clinic.run("history", SYSTEM).stdout.count(", trigger: erasure") == 1
     assert shown(clinic) == []
     assert office.trail.verify().entries > 4
     [other] = people.find([f"{MARKER} 8"])

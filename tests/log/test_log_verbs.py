@@ -129,6 +129,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
             "clock",
             "load_engine",
             "open_vault",
+            "measure_batch",
         )
     )
     loop = Loop(

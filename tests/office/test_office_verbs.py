@@ -79,6 +79,30 @@ def test_consent_is_granted_withdrawn_and_remembered(clinic):
     assert clinic.office.consent.allowed([ref], "training", now) == [False]
 
 
+def test_a_withdrawal_lists_the_models_that_were_trained_on_the_person(clinic):
+    refs = clinic.admit(3)
+    before = clinic.root / "tmp" / "2026-01.parquet"
+    after = clinic.root / "tmp" / "2026-02.parquet"
+    clinic.seal(before, refs[:1])
+    clinic.seal(after, refs[:2])
+    first, second = clinic.snapshot([before]), clinic.snapshot([before, after])
+    clinic.deploy(first, "1", "first-deployment")
+    clinic.deploy(second, "2")
+    clinic.deploy(first, "1", "rollback")
+
+    withdraw = ("consent", "withdraw", "clinic", "--purpose", "training")
+    found = clinic.json(*withdraw, who=0)["versions"]
+    assert [(it["version"], it["live"]) for it in found] == [("1", True), ("2", False)]
+    assert found[1]["snapshot"] == second
+    [held] = clinic.json(*withdraw, who=1)["versions"]
+    assert (held["version"], held["live"]) == ("2", False)
+    said = clinic.run(*withdraw, who=0).output
+    assert "models trained on them: 1 (live), 2" in said
+    assert "lifecycle update clinic --trigger withdrawal" in said
+    assert "models trained on them: none" in clinic.run(*withdraw, who=2).output
+    assert "versions" not in clinic.json("consent", "withdraw", "clinic", "--purpose", "scoring", who=0)
+
+
 def test_the_status_counts_and_an_erasure_without_a_receipt_is_named(clinic):
     refs = clinic.admit(5)
     clinic.office.erasure.erase(refs[:1])

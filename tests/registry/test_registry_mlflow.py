@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lifecycle.core.card import ModelCard
+from lifecycle.core.params import load_params
 from lifecycle.core.release import verify_release
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.registry.connection import open_client, speaking
+from lifecycle.registry.description import LONGEST, Told, describe
 from tests.registry.conftest import SYSTEM, renewed
 
 
@@ -102,6 +105,9 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
 
     assert version.run_id == published.version.run
     words = version.description
+    assert "because somebody asked for it" in words
+    assert "**Intended use**: To plan moves." in words
+    assert "**Regulation**: GDPR Art. 22: a person decides." in words
     assert words.startswith("- ✅ **better** against the baseline *last known value*: mae 100 to 150")
     assert "**1 of 2 gates kept**. It may not be promoted as it is." in words
     assert "| latency_p99_ms | 140 | 100 | 40 over |" in words
@@ -109,6 +115,18 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
     assert f"lifecycle rollback {SYSTEM}" in words
     assert f"/runs/{published.version.run}/artifactPath/report/report.html" in words
     assert shown.get_registered_model(SYSTEM).description == "One flat let in Vienna."
+
+
+def test_what_is_longer_than_mlflow_takes_is_cut_at_its_end(candidate):
+    told = Told(
+        ModelCard(intended_use="x" * LONGEST),
+        load_params(Path(candidate.run.folder)).system(SYSTEM),
+        sealed=False,
+    )
+    words = describe(candidate.run, candidate.release, candidate.evaluation, "#", told)
+    assert len(words) == LONGEST
+    assert words.startswith("- ✅")
+    assert words.endswith("the report has the rest.")
 
 
 def test_a_newer_evaluation_of_the_same_release_replaces_the_words(registry, registered, client, candidate):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from inspect import cleandoc
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lifecycle.cli.base import Function, Verbs, settings_now
 from lifecycle.core.errors import ConfigError, ErasedError, KeyMissingError
 
 if TYPE_CHECKING:
+    from lifecycle.core.erasure import AffectedVersion
     from lifecycle.wiring import Office
 
 _WHO = """
@@ -76,6 +78,15 @@ def ask_identifier() -> str:
     if not (text := text.strip()):
         raise ConfigError("no identifier was given", hint="type it, or send it: ... < FILE")
     return str(text)
+
+
+def trained_on(versions: Sequence[AffectedVersion]) -> str:
+    """A line that lists the versions that were trained on a person."""
+    named = (
+        version.version + " (live)" * version.live + " (not known)" * (not version.snapshot)
+        for version in versions
+    )
+    return f"  models trained on them: {', '.join(named) or 'none'}"
 
 
 def about_a_person(function: Function) -> Function:

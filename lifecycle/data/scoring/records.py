@@ -16,13 +16,11 @@ from lifecycle.core.scoring import ScoreCounts
 from lifecycle.data.batch import ROW
 from lifecycle.data.reading import as_column
 from lifecycle.data.scoring.chunks import Chunk, Piece
+from lifecycle.data.scoring.inputs import SCORING
 from lifecycle.data.tables import FAULTS, screen
 
 PERSON = "#person"
 """The identifier of a row's subject, until it has a ref."""
-
-SCORING = "scoring"
-"""The purpose for which records are scored."""
 
 
 @dataclass(frozen=True)
