@@ -14,21 +14,16 @@ def render_deployments(systems: Mapping[str, Literal["real-time", "batch"]]) -> 
     """The file, with the template's part for one system repeated.
 
     Args:
-        systems: Name -> the ``mode`` of its requirements. A batch system is scored every night and has no
-            prediction log; one that is served has its log compacted every hour.
+        systems: Name -> the ``mode`` of its requirements: a batch system is scored every night.
 
     Example:
-        >>> render_deployments({"one": "batch", "two": "real-time"}).count("active: true}")
-        2
+        >>> render_deployments({"one": "batch", "two": "real-time"}).count("slug: nightly, active: true}")
+        1
     """
     text = (files("lifecycle.scaffold") / "template" / "prefect.yaml.tmpl").read_text(encoding="utf-8")
     head, _, part = text.partition(_LIST)
     parts = (
-        Template(part).substitute(system=name, batch=_word(mode == "batch"), served=_word(mode != "batch"))
+        Template(part).substitute(system=name, batch=str(mode == "batch").lower())
         for name, mode in systems.items()
     )
     return Template(head).substitute() + _LIST + "\n".join(parts)
-
-
-def _word(active: bool) -> str:
-    return str(active).lower()

@@ -124,6 +124,7 @@ def test_every_system_of_this_repository_has_the_deployments_of_the_template():
         ("house-prices", "hourly"),
         ("house-prices", "monthly"),
         ("patient-outcome", "monthly"),
+        ("patient-outcome", "hourly"),
         ("patient-outcome", "nightly"),
         ("patient-outcome", "monthly"),
     ]
