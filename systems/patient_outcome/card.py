@@ -38,7 +38,7 @@ CARD = ModelCard(
         "GDPR Art. 17": "a person is erased by destroying their key; models that knew them are listed, and "
         "trained anew",
         "GDPR Art. 22": "a person decides: each score names its reasons, and abstains where it is in doubt",
-        "GDPR Art. 32": "sealed before the first byte is on a disk: snapshots, scores, prediction log, outcomes",
+        "GDPR Art. 32": "sealed before the first byte is on a disk: snapshots, scores, the log and outcomes",
         "GDPR Art. 35": "an impact assessment is due before anybody is scored",
     },
 )
