@@ -20,8 +20,8 @@ from rich.console import Console
 from demo.story import REPOSITORY
 
 NAME = "patient-outcome"
-ACTOR = "pipeline"
-"""Whom the policy in ``access.yaml`` allows to train."""
+PIPELINE, OFFICER = "pipeline", "privacy-officer"
+"""Whom the policy in ``access.yaml`` allows to train, and to do what people ask for."""
 
 FIRST, SECOND = date(2010, 1, 1), date(2011, 1, 1)
 NIGHTS = (date(2010, 1, 4), date(2010, 1, 5), date(2010, 1, 6))
@@ -91,7 +91,7 @@ class PatientStory:
 
     def _about(self, patient: Patient, *words: str) -> None:
         """A command about a person, whose number is typed and never an argument."""
-        self._lifecycle("records", *words, typed=patient["patient_id"])
+        self._lifecycle("records", *words, typed=patient["patient_id"], actor=OFFICER)
 
     def _look(self) -> None:
         files = [path for path in self.project.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -110,9 +110,9 @@ class PatientStory:
         yield
         self.console.print(f"  [green]✓[/] {time.monotonic() - start:.1f} s\n")
 
-    def _lifecycle(self, *words: str, typed: str = "") -> None:
+    def _lifecycle(self, *words: str, typed: str = "", actor: str = PIPELINE) -> None:
         """Run a command as a user would in a shell there."""
-        environment = os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": ACTOR}
+        environment = os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": actor}
         done = subprocess.run(
             [sys.executable, "-P", "-m", "lifecycle", *words],
             cwd=self.project,

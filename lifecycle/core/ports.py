@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -125,6 +125,14 @@ class Vault(Protocol):
 
     def rows(self, path: Path) -> int:
         """How many rows were sealed in a file; told without any key."""
+        ...
+
+    def columns(self, paths: Sequence[Path]) -> Mapping[str, str]:
+        """The columns that sealed files have in common, each with its access group; told without any key."""
+        ...
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when the actor may open these fields of the record for a purpose; nothing is opened."""
         ...
 
     def open(self, paths: Sequence[Path], columns: Sequence[str], purpose: str) -> Iterable[Opened]:
