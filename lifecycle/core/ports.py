@@ -133,8 +133,12 @@ class Vault(Protocol):
         """How many rows were sealed in a file; told without any key."""
         ...
 
-    def columns(self, path: Path) -> Sequence[str]:
-        """Names of the columns of a sealed file; told without any key."""
+    def columns(self, paths: Sequence[Path]) -> Mapping[str, str]:
+        """The columns that sealed files have in common, each with its access group; told without any key."""
+        ...
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when the actor may open these fields of the record for a purpose; nothing is opened."""
         ...
 
     def open(self, paths: Sequence[Path], columns: Sequence[str], purpose: str) -> Iterable[Opened]:

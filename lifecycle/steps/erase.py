@@ -46,6 +46,7 @@ class Eraser:
         name: Name of the system.
         ref: The subject.
         actor: Who is acting.
+        admit: Returns when they may, and it is on the audit trail.
         erasure: Destroys keys.
         places: What is looked through, disjoint.
         unseen: Places that cannot be looked through, such as a remote in an object store.
@@ -58,6 +59,7 @@ class Eraser:
     name: str
     ref: bytes
     actor: str
+    admit: Callable[[], None]
     erasure: Erasure
     places: tuple[Place, ...]
     unseen: tuple[PlaceScan, ...]
@@ -73,9 +75,11 @@ class Eraser:
         """Destroy the keys of the subject, or finish what a crash interrupted; when it was done.
 
         Raises:
+            AccessDeniedError: The policy does not let the actor erase.
             KeyMissingError: The subject is unknown; nobody was erased.
             UnavailableError: The key table or its provider does not answer: nothing is reported as done.
         """
+        self.admit()
         self.erasure.erase([self.ref])
         moment = self.erasure.erased_at(self.ref)
         assert moment is not None, "erased, or an error"

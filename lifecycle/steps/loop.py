@@ -98,13 +98,24 @@ class Loop:
 
         Raises:
             BusyError: The scheduled compaction is at work on the log that the data comes from.
+            AccessDeniedError: The policy does not let this actor train on what would be sealed.
         """
         warnings = self.workspace.prepare()
         system, params = self._declared()
+        self._may_train(system)
         if any(source.kind == "predictions" for source in params.sources):
             self.compact_log()
         snapshot = self.workspace.snapshot(system, params, self.as_of)
         return snapshot.model_copy(update={"warnings": (*warnings, *snapshot.warnings)})
+
+    def _may_train(self, system: System) -> None:
+        """Told before the first row is read, rather than by a stage when months of them are sealed."""
+        if (vault := self.open_vault(system.schema)) is not None:
+            from lifecycle.data.snapshot_files import TRAINING
+
+            schema = system.schema
+            fields = [*schema.features, schema.label, schema.event_time]
+            vault.check(list(dict.fromkeys(field.name for field in fields)), TRAINING)
 
     def train(self, snapshot: Snapshot) -> TrainingRun:
         """Run the stages that are out of date."""

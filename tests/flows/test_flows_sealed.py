@@ -68,11 +68,28 @@ def shown(project: Project) -> list[Path]:
     ]
 
 
+NOT_ALLOWED = """
+import os
+os.environ["LIFECYCLE_ACTOR"] = "ann"
+from lifecycle.cli import main
+main(["first-deployment", "{system}", "--as-of", "2025-03-01"])
+"""
+
+
 def vault_of(project: Project) -> SystemVault:
     system = load_system(load_params(project.root).system(SYSTEM).entry, project.root)
     vault = vault_opener(project.settings.model_copy(update={"actor": "tester"}), SYSTEM)(system.schema)
     assert isinstance(vault, SystemVault)
     return vault
+
+
+def test_an_actor_whom_the_policy_does_not_know_is_told_the_line_that_is_missing(clinic):
+    done = clinic.python("-c", NOT_ALLOWED.format(system=SYSTEM), expect=77)
+    assert "the policy knows no actor 'ann'" in done.stderr
+    line = f"{clinic.root / 'access.yaml'}, below actors: ann: {{training: [clinical]}}"
+    assert line in done.stderr
+    assert not list((clinic.root / ".lifecycle").rglob("*.parquet"))
+    assert open_office(clinic.settings).status().subjects == 0
 
 
 def test_people_are_learnt_from_scored_and_forgotten(clinic):

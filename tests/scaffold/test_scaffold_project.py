@@ -35,6 +35,7 @@ def test_everything_is_committed_on_one_branch(project, said):
         ".dvc/config",
         ".gitignore",
         "README.md",
+        "access.yaml",
         "dvc.yaml",
         "params.yaml",
         "parcel_times.py",
@@ -58,6 +59,13 @@ def test_its_parameters_are_valid(project):
     assert (project / params.code).is_file()
     assert (project / params.lock).is_file()
     assert (project / params.sources[0].path).is_file()
+
+
+def test_its_policy_is_one_and_allows_nothing(project):
+    from lifecycle.records.access import load_policy
+
+    policy = load_policy(project / "access.yaml")
+    assert (policy.actors, policy.administration) == ({}, {})
 
 
 def test_its_own_tests_pass(project, tmp_path):

@@ -66,7 +66,7 @@ def consent_withdraw(system: str, ref: str | None, purpose: str, since: str | No
 def consent_history(system: str, ref: str | None, as_json: bool) -> None:
     """Every statement of a person, in the order it was recorded."""
     office = open_office()
-    said = office.consent.history(subject_of(office, system, ref))
+    said = office.consent.history(subject_of(office, system, ref, shown=True))
     told = [
         {
             "purpose": it.purpose,
@@ -90,9 +90,10 @@ def _record(
     office = open_office()
     holds = moment(since) or office.table.clock.now()
     subject = subject_of(office, system, ref)
+    word = "granted" if granted else "withdrawn"
+    office.admit("consent", system, refs=(subject,), detail=f"{purpose} {word}")
     record = office.consent.grant if granted else office.consent.withdraw
     record([subject], purpose, holds)
-    word = "granted" if granted else "withdrawn"
     told = {"ref": subject.hex(), "purpose": purpose, "granted": granted, "since": holds.isoformat()}
     said = f"{subject.hex()}: {purpose} {word} since {holds:%Y-%m-%d %H:%M} UTC"
     if granted or purpose != "training":

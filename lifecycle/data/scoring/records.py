@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifecycle.core.ports import Vault
-from lifecycle.core.record import SUBJECT_REF, RecordSchema
+from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
 from lifecycle.core.rows import Tensors, encode
 from lifecycle.core.scoring import ScoreCounts
 from lifecycle.data.batch import ROW
@@ -143,7 +143,7 @@ def _screened(
     columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     with np.errstate(over="ignore"):
         tensors = encode(schema, columns, frame.height)
-    positions = frame.select(row=pl.col(ROW) + piece.offset, record_id=key)
+    positions = frame.select((pl.col(ROW) + piece.offset).alias("row"), pl.col(key).alias(SCORED_RECORD))
     if person:
         positions = positions.with_columns(frame[person].cast(pl.String).alias(PERSON))
     if not (beyond := np.isinf(tensors.numbers)).any():
