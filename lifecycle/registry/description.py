@@ -21,6 +21,8 @@ from lifecycle.core.values import (
 
 _CUT = "\n\n… the report has the rest."
 
+_ROOM = "\u2003"
+
 _MARKS = {
     Verdict.BETTER: "✅",
     Verdict.NOT_WORSE: "☑️",
@@ -186,4 +188,5 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # MLflow's page sets cells without any room between them.
+    return text.replace("|", "\\|").replace("\n", " ") + _ROOM
