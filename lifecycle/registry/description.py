@@ -183,8 +183,8 @@ def _next_steps(system: str, evaluation: Evaluation) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    head, *lines = (f"| {' | '.join(_cell(cell) for cell in line)} |" for line in (header, *rows))
+    return "\n".join([head, f"|{' --- |' * len(header)}", *lines])
 
 
 def _cell(text: str) -> str:

@@ -53,7 +53,7 @@ def as_markdown(result: ScoreResult) -> str:
         result.reason,
         f"As of **{result.as_of:%Y-%m-%d %H:%M}** UTC, by version {result.version}, "
         f"release `{result.release[:12]}`, job `{result.job}`",
-        f"**{'Waiting' if result.status == 'held' else 'Scores'}** in {files}, a chunk each{opened}\n\n"
+        f"**{'Waiting' if result.status == 'held' else 'Scores'}** in {files}, one per chunk{opened}\n\n"
         f"    {result.folder}",
         _rows(result),
         _bands(result),

@@ -111,6 +111,7 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
     assert words.startswith("- ✅ **better** against the baseline *last known value*: mae 100 to 150")
     assert "**1 of 2 gates kept**. It may not be promoted as it is." in words
     assert "| latency_p99_ms | 140 | 100 | 40 over |" in words
+    assert "\n| --- | --- |" in version.description, "no table without such a line, to the letter"
     assert "| Train | 2020-01-01 | 2023-12-02 | 9,000 |" in words
     assert f"lifecycle rollback {SYSTEM}" in words
     assert f"/runs/{published.version.run}/artifactPath/report/report.html" in words
