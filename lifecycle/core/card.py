@@ -31,6 +31,12 @@ class ModelCard(Value):
     regulation: dict[str, str] = Field({})
 
 
+_SMALL = (
+    f"no figure about answers or outcomes is shown of fewer than {SMALLEST_CELL} records; neighbouring cells "
+    "are joined until they hold that many."
+)
+
+
 def card_sections(
     card: ModelCard | None, params: SystemParams, *, sealed: bool
 ) -> list[tuple[str, list[str]]]:
@@ -49,7 +55,7 @@ def card_sections(
     told = _declared(card) if card else []
     told.append(("Abstains", [_abstains(params)]))
     if sealed:
-        told.append(("Small cells", [f"nothing is shown that fewer than {SMALLEST_CELL} records share."]))
+        told.append(("Small cells", [_SMALL]))
     told.append(("Duties", [params.requirements.notes]))
     if card:
         told.append(("Regulation", [f"{rule}: {here}." for rule, here in card.regulation.items()]))

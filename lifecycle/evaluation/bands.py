@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from lifecycle.core.reference import NumberProfile
 from lifecycle.core.scoring import ScoreBand
+from lifecycle.evaluation.disclosure import joined
 
 MANY = 10
 """Bands at most, as alike in size as the reference allows."""
@@ -13,8 +16,6 @@ MANY = 10
 
 def spread(reference: NumberProfile, counts: Sequence[int], least: int = 1) -> tuple[ScoreBand, ...]:
     """The answers in bands of the reference, lowest first; neighbours are joined until enough are in each.
-
-    Joined, not left out: a cell that is missing could be told from the total.
 
     Args:
         reference: The answers on the newest rows that training knew.
@@ -33,17 +34,11 @@ def spread(reference: NumberProfile, counts: Sequence[int], least: int = 1) -> t
     known = sum(reference.counts)
     if sum(counts) < least or known < least:
         return ()
-    joined: list[list[int]] = []  # of each band: its last bin, answers, answers of the reference
-    rows = expected = 0
-    for last, (found, before) in enumerate(zip(counts, reference.counts, strict=True)):
-        rows, expected = rows + found, expected + before
-        if rows >= least and expected >= max(least, known // MANY):
-            joined.append([last, rows, expected])
-            rows = expected = 0
-    joined = joined or [[0, 0, 0]]
-    joined[-1] = [len(counts) - 1, joined[-1][1] + rows, joined[-1][2] + expected]
-    ends = [None, *(reference.edges[last] for last, _, _ in joined[:-1]), None]
+    cells = np.column_stack([counts, reference.counts])
+    parts = joined(cells, [least, max(least, known // MANY)])
+    ends = [None, *(reference.edges[part.stop - 1] for part in parts[:-1]), None]
+    sums = (cells[part].sum(axis=0).tolist() for part in parts)
     return tuple(
         ScoreBand(low=low, high=high, rows=rows, expected=round(expected / known, 4))
-        for low, high, (_, rows, expected) in zip(ends[:-1], ends[1:], joined, strict=True)
+        for low, high, (rows, expected) in zip(ends[:-1], ends[1:], sums, strict=True)
     )

@@ -212,8 +212,8 @@ def _compared(report: ReportInput) -> Iterator[tuple[str, str, str]]:
         yield "Champion", trained, report.evaluation.champion[:12]
     else:
         yield "Compared with", "naive baselines: " + ", ".join(_others(report)), ""
-    times = report.rows.event_time
-    span = f"{times.min().astype('datetime64[D]')} to {times.max().astype('datetime64[D]')}"
+    test = report.lineage.test  # not the first and the last event, which are somebody's very own
+    span = f"{test.start:%Y-%m-%d} until {test.end:%Y-%m-%d}"
     yield (
         "Test rows",
         f"{count(len(report.rows), 'row')}, {span}, identical for all",

@@ -21,6 +21,8 @@ from lifecycle.core.values import (
 
 _CUT = "\n\n… the report has the rest."
 
+_ROOM = "\u2003"
+
 _MARKS = {
     Verdict.BETTER: "✅",
     Verdict.NOT_WORSE: "☑️",
@@ -181,9 +183,10 @@ def _next_steps(system: str, evaluation: Evaluation) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    head, *lines = (f"| {' | '.join(_cell(cell) for cell in line)} |" for line in (header, *rows))
+    return "\n".join([head, f"|{' --- |' * len(header)}", *lines])
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # MLflow's page sets cells without any room between them.
+    return text.replace("|", "\\|").replace("\n", " ") + _ROOM

@@ -53,17 +53,12 @@ def as_markdown(result: ScoreResult) -> str:
         result.reason,
         f"As of **{result.as_of:%Y-%m-%d %H:%M}** UTC, by version {result.version}, "
         f"release `{result.release[:12]}`, job `{result.job}`",
-        f"**{'Waiting' if result.status == 'held' else 'Scores'}** in {files}, a chunk each{opened}\n\n"
+        f"**{'Waiting' if result.status == 'held' else 'Scores'}** in {files}, one per chunk{opened}\n\n"
         f"    {result.folder}",
         _rows(result),
         _bands(result),
     ]
-    if result.gates:
-        rows = [
-            (gate.name, gate.measured, gate.bound, f"{_SIGNS[gate.verdict]} {gate.verdict}", gate.detail)
-            for gate in result.gates
-        ]
-        parts.append(_table("|---|---:|---:|---|---|", ("check", "measured", "asked", "", ""), rows))
+    parts.append("\n".join(f"- {_SIGNS[gate.verdict]} {_line(gate)}" for gate in result.gates))
     parts += [f"**Warning:** {warning}" for warning in result.warnings]
     if result.accepted:
         parts.append(f"**Published all the same:** {result.accepted}")
@@ -79,7 +74,7 @@ def _rows(result: ScoreResult) -> str:
     if result.sealed:
         lines.append(("left out: the person was erased", f"{counts.erased:,}"))
         lines.append(("left out: no consent to scoring", f"{counts.unconsented:,}"))
-    return _table("|---|---:|", ("rows", ""), lines)
+    return _table("|---|---:|", ("what became of the rows", "rows"), lines)
 
 
 def _bands(result: ScoreResult) -> str:
@@ -91,11 +86,11 @@ def _bands(result: ScoreResult) -> str:
     largest = max(shares)
     lines = [
         (
-            _span(band),
+            _span(band, result.task),
             f"{band.rows:,}",
             f"{share:.1%}",
             f"{band.expected:.1%}",
-            "█" * round(_BAR * share / largest),
+            "━" * round(_BAR * share / largest),
         )
         for band, share in zip(result.bands, shares, strict=True)
     ]
@@ -103,10 +98,17 @@ def _bands(result: ScoreResult) -> str:
     return _table("|---|---:|---:|---:|:---|", (what, "rows", "share", "in training", ""), lines)
 
 
-def _span(band: ScoreBand) -> str:
-    if band.low is None:
-        return "all" if band.high is None else f"below {band.high:.3g}"
-    return f"{band.low:.3g} and above" if band.high is None else f"{band.low:.3g} to {band.high:.3g}"
+def _span(band: ScoreBand, task: str) -> str:
+    low, high = (_number(end, task) for end in (band.low, band.high))
+    if not low:
+        return f"below {high}" if high else "all"
+    return f"{low} to {high}" if high else f"{low} and above"
+
+
+def _number(value: float | None, task: str) -> str:
+    if value is None:
+        return ""
+    return f"{value * 100:.3g} %" if task == "classification" else f"{value:.4g}"
 
 
 def _cell(result: ScoreResult, count: int) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import StageError
 from lifecycle.core.layout import Layout
 from lifecycle.core.params import SystemParams, load_params
@@ -82,17 +81,16 @@ def run_evaluate(root: Path, name: str, load_engine: EngineLoader, open_vault: O
         scores[part] = {metric: found[metric] for metric in system.metrics}
     layout.evaluation.mkdir(parents=True, exist_ok=True)
     # The loop ends on the test window, whose rows the tables for `dvc plots` describe.
-    least = SMALLEST_CELL if system.schema.is_sealed else 1
+    sealed, threshold = system.schema.is_sealed, params.evaluation.threshold
     _write_csv(
         layout.evaluation / "by_month.csv",
         ("month", "rows", *system.metrics),
         (
             (month.month, month.rows, *(month.metrics[metric] for metric in system.metrics))
-            for month in monthly.by_month(system.task, rows, answers, threshold=params.evaluation.threshold)
-            if month.rows >= least
+            for month in monthly.by_month(system.task, rows, answers, threshold=threshold, sealed=sealed)
         ),
     )
-    predicted, actual = averaged(answers, rows.label, least)
+    predicted, actual = averaged(system.task, answers, rows.label) if sealed else (answers, rows.label)
     _write_csv(
         layout.evaluation / "residuals.csv",
         ("predicted", "actual"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from lifecycle.core.params import load_params
+from lifecycle.core.scoring import ScoreResult
 from lifecycle.core.system import load_system
 from lifecycle.records.vault import SystemVault
+from lifecycle.steps.score_summary import as_markdown
 from lifecycle.wiring import open_office
 from lifecycle.wiring.adapters import vault_opener
 from tests.flows.conftest import SYSTEM, Project
@@ -116,6 +119,11 @@ def test_people_are_learnt_from_scored_and_forgotten(clinic):
     assert scored["status"] == "published"
     assert scored["counts"]["erased"] == 3
     assert shown(clinic) == []
+    # All that Prefect is told, and keeps: results, and the artifact that is made of them.
+    assert MARKER not in json.dumps([first, second, scored])
+    summary = as_markdown(ScoreResult.model_validate(scored))
+    assert "| left out: the person was erased | 3 |" in summary
+    assert MARKER not in summary
     parts = sorted((clinic.root / "scores").glob("part-*.parquet"))
     rows = sum(part.table.num_rows for part in vault_of(clinic).open(parts, ["prediction"], "care"))
     assert rows == scored["counts"]["scored"]

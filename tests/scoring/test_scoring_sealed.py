@@ -99,7 +99,7 @@ def test_who_was_erased_or_withdrew_is_not_scored_and_counted(practice):
     assert not {"h6", "h7", "h8", "h9"} & set(practice.scores()["record_id"])
     told = as_markdown(result)
     assert "| left out: the person was erased | 2 |" in told
-    assert "in 3 sealed files, a chunk each; `access.yaml`" in told
+    assert "in 3 sealed files, one per chunk; `access.yaml`" in told
     assert result.folder in told
     assert sum(band.rows for band in result.bands) == ROWS - 4
     assert min(band.rows for band in result.bands) >= SMALLEST_CELL
