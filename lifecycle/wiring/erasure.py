@@ -12,10 +12,9 @@ from lifecycle.wiring.adapters import open_ledger, open_store
 from lifecycle.wiring.records import open_office, parse_ref
 
 if TYPE_CHECKING:
-    from lifecycle.core.erasure import PlaceScan
     from lifecycle.records.scan import Place
     from lifecycle.records.status import KeyStatus
-    from lifecycle.steps.erase import Eraser, QueueUpdate
+    from lifecycle.steps.erase import Eraser, QueueUpdate, Remote
     from lifecycle.steps.rotate import Rotator
 
 
@@ -36,7 +35,7 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
 
     load_params(settings.project).system(system)
     office, subject = open_office(settings), parse_ref(ref)
-    places, stores, unseen = _places(settings, system)
+    places, stores, remotes = _places(settings, system)
     return Eraser(
         name=system,
         ref=subject,
@@ -45,7 +44,7 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
         erasure=office.erasure,
         places=places,
         stores=stores,
-        unseen=unseen,
+        remotes=remotes,
         ledger=open_ledger(settings),
         store=open_store(settings),
         signer=office.receipt_signer,
@@ -78,18 +77,19 @@ def open_rotator(settings: Settings, system: str) -> Rotator:
 
 def _places(
     settings: Settings, system: str
-) -> tuple[tuple[Place, ...], tuple[Path, ...], tuple[PlaceScan, ...]]:
-    """Where records of a system lie: places, those with DVC's objects, and those that cannot be seen."""
-    from lifecycle.core.erasure import PlaceScan
+) -> tuple[tuple[Place, ...], tuple[Path, ...], tuple[Remote, ...]]:
+    """Where records of a system lie: folders, those of them with DVC's objects, and a remote elsewhere."""
     from lifecycle.data.dvc_objects import cache_of
+    from lifecycle.data.dvc_remote import open_remote
     from lifecycle.data.storage import without_secrets
     from lifecycle.records.scan import Place
+    from lifecycle.steps.erase import Remote
 
     named = {"DVC cache": cache_of(settings.project)}
-    unseen: tuple[PlaceScan, ...] = ()
+    remotes: tuple[Remote, ...] = ()
     if "://" in settings.remote:
         told = without_secrets(settings.remote)
-        unseen = (PlaceScan(place="DVC remote", where=told, scanned=False),)
+        remotes = (Remote("DVC remote", told, partial(open_remote, settings)),)
     else:
         named["DVC remote"] = settings.project / settings.remote
     stores = tuple(named.values())
@@ -102,4 +102,4 @@ def _places(
         Place(name, path, tuple(other for other in paths.values() if other != path))
         for name, path in paths.items()
     )
-    return places, stores, unseen
+    return places, stores, remotes
