@@ -44,6 +44,7 @@ class PlaceScan(Value):
         unreadable: Parquet files that are not whole, relative to the place; what they hold is not known.
         held: Those that hold rows of the subject.
         scanned: Whether it could be looked through at all.
+        reason: Why not.
     """
 
     place: str
@@ -52,6 +53,7 @@ class PlaceScan(Value):
     unreadable: tuple[str, ...] = ()
     held: tuple[HeldFile, ...] = ()
     scanned: bool = True
+    reason: str = ""
 
     @property
     def lost(self) -> int:

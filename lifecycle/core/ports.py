@@ -207,6 +207,24 @@ OpenVault = Callable[[RecordSchema], Vault | None]
 """The vault of a system's records; None where nothing in them is sensitive."""
 
 
+class Objects(Protocol):
+    """Objects of a store that is reached over a network."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of every object, by name."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many may be read at a time."""
+        ...
+
+    def read(self, name: str, start: int, end: int) -> bytes:
+        """Bytes ``start`` to ``end``, which is not among them, of an object."""
+        ...
+
+
 class Workspace(Protocol):
     """Data versions and commits of one system: git and DVC, in a worktree the user never sees."""
 

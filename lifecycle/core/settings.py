@@ -128,8 +128,9 @@ class Settings(BaseSettings):
 
     @property
     def remote(self) -> str:
-        """URL of the DVC remote."""
-        return self.dvc_remote or str(self.state / "remote")
+        """The DVC remote: a folder, or the URL of another kind."""
+        # DVC would make a folder named "file:".
+        return self.dvc_remote.removeprefix("file://") or str(self.state / "remote")
 
     @property
     def releases(self) -> Path:

@@ -123,6 +123,10 @@ class Dvc:
         """The same as far as it can be had; what cannot, the stages make again."""
         self._ask("restore", targets=list(targets))
 
+    def remote(self) -> dict[str, Any]:
+        """How DVC reaches its remote: ``url``, ``path``, ``config`` of its filesystem, with its secrets."""
+        return dict(self._ask("remote"))
+
     def reproduce(self, stage: str, *, force: bool = False) -> bool:
         """Run a stage if it is out of date (or in any case); returns whether it was.
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from lifecycle.core.erasure import AffectedVersion, PlaceScan
 from lifecycle.core.errors import LifecycleError, TransientError
 from lifecycle.core.ports import Ledger, ReleaseStore
 from lifecycle.core.release import MANIFEST, Manifest
 from lifecycle.core.values import Deployment, Release
-from lifecycle.data.dvc_objects import digest_of, is_whole, snapshots_with
+from lifecycle.data.dvc_objects import Folders, digest_of, folders_in, is_whole, snapshots_with
 from lifecycle.records.scan import Place, scan
 
 
@@ -40,11 +39,21 @@ class ModelLineage:
         """
         return self.versions(self.snapshots(scan(place, ref, ()) for place in self.stores))
 
-    def snapshots(self, scans: Iterable[PlaceScan]) -> tuple[str, ...]:
-        """Ids of the snapshots that hold any of the files that were found."""
+    @property
+    def folders(self) -> Folders:
+        """What the stores say of the folders that DVC was given."""
+        return {name: read for place in self.stores for name, read in folders_in(place.path).items()}
+
+    def snapshots(self, scans: Iterable[PlaceScan], elsewhere: Iterable[Folders] = ()) -> tuple[str, ...]:
+        """Ids of the snapshots that hold any of the files that were found.
+
+        Args:
+            scans: What was found where.
+            elsewhere: What remotes that are no folders say of folders.
+        """
         files = (file.file for found in scans for file in found.held)
         digests = {digest for file in files if (digest := digest_of(file)) is not None}
-        return snapshots_with(self._folders, digests)
+        return snapshots_with([self.folders, *elsewhere], digests)
 
     def versions(self, snapshots: Collection[str]) -> tuple[AffectedVersion, ...]:
         """The versions that were trained on these snapshots, or of which that cannot be ruled out.
@@ -76,8 +85,4 @@ class ModelLineage:
             raise
         except LifecycleError:
             return ""
-        return snapshot if is_whole(self._folders, snapshot) else ""
-
-    @property
-    def _folders(self) -> list[Path]:
-        return [place.path for place in self.stores]
+        return snapshot if is_whole([place.path for place in self.stores], snapshot) else ""

@@ -8,21 +8,25 @@ is written last, so that where it is, everything before it was done.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from lifecycle.core.erasure import AffectedVersion, PlaceScan, Proof, Queued, Receipt
-from lifecycle.core.errors import IntegrityError, StateError
-from lifecycle.core.ports import Clock, Ledger, Signer
+from lifecycle.core.errors import IntegrityError, LifecycleError, StateError
+from lifecycle.core.ports import Clock, Ledger, Objects, Signer
+from lifecycle.data.dvc_objects import Folders, folders_among
 from lifecycle.data.storage import storing
 from lifecycle.evaluation.receipt import render
 from lifecycle.records.erasure import Erasure
-from lifecycle.records.scan import Place, scan
+from lifecycle.records.scan import Place, scan, scan_objects
 from lifecycle.steps.affected import ModelLineage
 
+LOG = logging.getLogger("lifecycle.erasure")
 SIGNATURE = ".sig"
 _BACKUPS = (
     "A backup of the key table from before the erasure still holds the keys, until a shred epoch makes it "
@@ -39,6 +43,21 @@ QueueUpdate = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True)
+class Remote:
+    """A store that is reached over a network.
+
+    Attributes:
+        name: What it is.
+        where: Its address, fit to be shown.
+        connect: Reaches it.
+    """
+
+    name: str
+    where: str
+    connect: Callable[[], Objects]
+
+
+@dataclass(frozen=True)
 class Eraser:
     """The steps that erase one subject from one system.
 
@@ -49,7 +68,7 @@ class Eraser:
         admit: Returns when they may, and it is on the audit trail.
         erasure: Destroys keys.
         places: What is looked through, disjoint.
-        unseen: Places that cannot be looked through, such as a remote in an object store.
+        remotes: Stores of DVC's objects that are reached over a network.
         lineage: Finds the models that were trained on the subject.
         receipts: The folder of receipts.
         queue_update: Queues an update.
@@ -62,7 +81,7 @@ class Eraser:
     admit: Callable[[], None]
     erasure: Erasure
     places: tuple[Place, ...]
-    unseen: tuple[PlaceScan, ...]
+    remotes: tuple[Remote, ...]
     lineage: ModelLineage
     ledger: Ledger
     signer: Signer
@@ -101,12 +120,34 @@ class Eraser:
         begun = time.monotonic()
         waiting = self.settle_log()
         scans = tuple(scan(place, self.ref, erased) for place in self.places)
+        known, elsewhere = set(self.lineage.folders), list[Folders]()
+        for remote in self.remotes:
+            found, there = self._reach(remote, erased, known)
+            scans = (*scans, found)
+            elsewhere.append(there)
         return Proof(
-            places=(*scans, *self.unseen),
+            places=scans,
             waiting=waiting,
-            snapshots=self.lineage.snapshots(scans),
+            snapshots=self.lineage.snapshots(scans, elsewhere),
             seconds=round(time.monotonic() - begun, 3),
         )
+
+    def _reach(
+        self, remote: Remote, erased: Collection[bytes], known: Collection[str]
+    ) -> tuple[PlaceScan, Folders]:
+        """Look through a remote; one that cannot be reached is no reason to leave the rest unproved."""
+        try:
+            objects = remote.connect()
+            found = scan_objects(remote.name, remote.where, objects, self.ref, erased)
+            folders = {name: read() for name, read in folders_among(objects, known).items()}
+        except Exception as error:  # noqa: BLE001 - each kind of store has errors of its own
+            told = error.message if isinstance(error, LifecycleError) else type(error).__name__
+            LOG.warning("the %s %s was not looked through: %s", remote.name, remote.where, told)
+            again = f"when it answers: lifecycle records erase {self.name} {self.ref.hex()}"
+            return PlaceScan(
+                place=remote.name, where=remote.where, scanned=False, reason=f"{told}; {again}"
+            ), {}
+        return found, {name: partial(bytes, content) for name, content in folders.items()}
 
     def affected(self, proof: Proof) -> tuple[AffectedVersion, ...]:
         """The versions whose snapshot held the subject, in the order in which they were decided on."""

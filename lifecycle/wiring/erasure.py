@@ -19,11 +19,10 @@ from lifecycle.wiring.adapters import (
 from lifecycle.wiring.records import open_office, parse_ref
 
 if TYPE_CHECKING:
-    from lifecycle.core.erasure import PlaceScan
     from lifecycle.records.scan import Place
     from lifecycle.records.status import KeyStatus
     from lifecycle.steps.affected import ModelLineage
-    from lifecycle.steps.erase import Eraser, QueueUpdate
+    from lifecycle.steps.erase import Eraser, QueueUpdate, Remote
     from lifecycle.steps.rotate import Rotator
 
 
@@ -44,7 +43,7 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
 
     load_params(settings.project).system(system)
     office, subject = open_office(settings), parse_ref(ref)
-    places, unseen = _places(settings, system)
+    places, remotes = _places(settings, system)
     return Eraser(
         name=system,
         ref=subject,
@@ -52,7 +51,7 @@ def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUp
         actor=actor_of(settings),
         erasure=office.erasure,
         places=places,
-        unseen=unseen,
+        remotes=remotes,
         lineage=open_lineage(settings, system),
         ledger=open_ledger(settings),
         signer=office.receipt_signer,
@@ -120,17 +119,18 @@ def _stores(settings: Settings) -> dict[str, Path]:
     return stores
 
 
-def _places(settings: Settings, system: str) -> tuple[tuple[Place, ...], tuple[PlaceScan, ...]]:
-    """Where records of a system lie: places, and those that cannot be seen."""
-    from lifecycle.core.erasure import PlaceScan
+def _places(settings: Settings, system: str) -> tuple[tuple[Place, ...], tuple[Remote, ...]]:
+    """Where records of a system lie: folders, and a remote elsewhere."""
+    from lifecycle.data.dvc_remote import open_remote
     from lifecycle.data.storage import without_secrets
     from lifecycle.records.scan import Place
+    from lifecycle.steps.erase import Remote
 
     named = _stores(settings)
-    unseen: tuple[PlaceScan, ...] = ()
+    remotes: tuple[Remote, ...] = ()
     if _is_remote(settings):
         told = without_secrets(settings.remote)
-        unseen = (PlaceScan(place="DVC remote", where=told, scanned=False),)
+        remotes = (Remote("DVC remote", told, partial(open_remote, settings)),)
     named["worktree"] = settings.state / "worktrees" / system
     named["prediction log"] = settings.log / system
     named["other state"] = settings.state
@@ -140,9 +140,9 @@ def _places(settings: Settings, system: str) -> tuple[tuple[Place, ...], tuple[P
         Place(name, path, tuple(other for other in paths.values() if other != path))
         for name, path in paths.items()
     )
-    return places, unseen
+    return places, remotes
 
 
 def _is_remote(settings: Settings) -> bool:
-    """Whether DVC's remote is no folder that could be looked through."""
+    """Whether DVC's remote is reached over a network."""
     return "://" in settings.remote

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 
 import pytest
+from dvc_objects.fs import MemoryFileSystem
 
 from flows import order
 from flows.start import directly
 from lifecycle.core.errors import StateError
+from lifecycle.data.dvc_remote import RemoteObjects
 from lifecycle.steps.erase import read_receipt
 from lifecycle.wiring import open_eraser, open_lineage
 from tests.office.conftest import Clinic
@@ -75,6 +78,70 @@ def test_every_place_is_looked_through_and_affected_models_are_listed(clinic):
     assert list(scheduler.taken) == [f"erasure-{refs[0].hex()}"]
     path = clinic.settings.receipts / "clinic" / f"{refs[0].hex()}.json"
     assert read_receipt(path, clinic.office.receipt_signer) == receipt
+
+
+@pytest.fixture
+def bucket(clinic, monkeypatch) -> MemoryFileSystem:
+    """The remote of a clinic whose cache is empty: in memory, behind the filesystem that DVC has for that."""
+    files = MemoryFileSystem(global_store=False)
+    objects = RemoteObjects(files, "/bucket")
+    monkeypatch.setenv("LIFECYCLE_DVC_REMOTE", "s3://ann:pw@bucket/records")
+    monkeypatch.setattr("lifecycle.data.dvc_remote.open_remote", lambda _settings: objects)
+    return files
+
+
+def test_a_remote_elsewhere_is_looked_through_and_its_models_are_listed(clinic, bucket):
+    refs = clinic.admit(5)
+    ids = many_ages(clinic, refs, 3)
+    clinic.deploy(ids[2], "1", "first-deployment")
+    bucket.makedirs("/bucket")
+    bucket.fs.put(str(clinic.root / ".dvc" / "cache" / "files"), "/bucket/files", recursive=True)
+    shutil.rmtree(clinic.root / ".dvc")
+
+    receipt = order.erase_subject(directly, "clinic", refs[0].hex(), Scheduler())
+
+    [remote] = [place for place in receipt.proof.places if place.place == "DVC remote"]
+    assert (remote.scanned, remote.where) == (True, "s3://***@bucket/records")
+    assert (remote.sealed, remote.lost, remote.others) == (3, 4, 16)
+    assert set(receipt.proof.snapshots) == set(ids[1:])
+    assert [it.version for it in receipt.versions] == ["1"]
+
+
+def test_a_remote_that_fails_is_said_not_to_be_looked_through_until_it_answers(clinic, bucket, monkeypatch):
+    [ref] = clinic.admit(1)
+
+    def fails(*_arguments, **_keywords):
+        raise ConnectionError("ann:pw@bucket is not there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket.fs, "ls", fails)
+        receipt = order.erase_subject(directly, "clinic", ref.hex(), Scheduler())
+    [remote] = [place for place in receipt.proof.places if not place.scanned]
+    again = f"lifecycle records erase clinic {ref.hex()}"
+    assert remote.reason == f"ConnectionError; when it answers: {again}"
+    page = clinic.settings.receipts / "clinic" / f"{ref.hex()}.html"
+    assert again in page.read_text()
+    assert clinic.office.ring.every([ref]) == [None]
+
+    bucket.makedirs("/bucket")
+    receipt = order.erase_subject(directly, "clinic", ref.hex(), Scheduler())
+    assert all(place.scanned for place in receipt.proof.places)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("gs://bucket/records", "gs is supported, but requires 'dvc-gs'"),
+        ("http://127.0.0.1:9/records", "kind http cannot be listed"),
+    ],
+)
+def test_a_remote_that_dvc_itself_cannot_reach_is_said_to_be_so(clinic, monkeypatch, url, said):
+    [ref] = clinic.admit(1)
+    (clinic.root / ".dvc").mkdir(exist_ok=True)
+    monkeypatch.setenv("LIFECYCLE_DVC_REMOTE", url)
+    receipt = order.erase_subject(directly, "clinic", ref.hex(), Scheduler())
+    [remote] = [place for place in receipt.proof.places if not place.scanned]
+    assert said in remote.reason
 
 
 def test_who_was_erased_before_is_told_apart(clinic):

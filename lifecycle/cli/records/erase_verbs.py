@@ -70,6 +70,8 @@ def _as_text(receipt: Receipt, path: Path) -> str:
     for place in receipt.proof.places:
         if not place.scanned:
             lines.append(f"  {place.place}: not looked through; the keys are gone for it too")
+            if place.reason:
+                lines.append(f"    {place.reason}")
             continue
         lines.append(
             f"  {place.place}: {place.lost:,} rows lost for good in {len(place.held):,} of "
