@@ -38,6 +38,7 @@ def environment(project: Path | None = None, extra: Mapping[str, str] | None = N
     """This shell's, without what would change a measurement: bytecode is written, one thread computes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
     kept["OMP_NUM_THREADS"] = "1"
+    kept["LIFECYCLE_WIPE_MEMORY"] = "false"  # house prices are about nobody
     return kept | ({"LIFECYCLE_PROJECT": str(project)} if project else {}) | dict(extra or {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,8 +57,8 @@ class Ours:
 
     def __init__(self, project: Project, folder: Path) -> None:
         folder.mkdir(parents=True)
-        self._project = project
-        self._folder = folder
+        self.project = project
+        self.folder = folder
         self.system = project.story.system
         self.path = f"/v1/{self.system}/predict"
         keys = KeyFile(folder / "keys.json")
@@ -67,14 +67,12 @@ class Ours:
     @cached_property
     def release(self) -> Path:
         """The folder of the live release."""
-        return open_store(self._project.settings).fetch(
-            self._live(open_ledger(self._project.settings)).release
-        )
+        return open_store(self.project.settings).fetch(self._live(open_ledger(self.project.settings)).release)
 
     @cached_property
     def records(self) -> Sequence[Record]:
         """Of the newest test window."""
-        layout = Layout(self._project.worktree, self.system)
+        layout = Layout(self.project.worktree, self.system)
         return read_records(read_schema(self.release), layout.data, layout.manifest, "test", RECORDS)
 
     @cached_property
@@ -84,7 +82,7 @@ class Ours:
 
     def answers(self, count: int) -> dict[str, float]:
         """Record id -> what the live release answers; the limit and the peers are held to it."""
-        model = open_engine(self.release, self._project.root)
+        model = open_engine(self.release, self.project.root)
         schema = read_schema(self.release)
         request = schema.request_model()
         some = [vars(request.model_validate_json(body)) for body in self.bodies[:count]]
@@ -97,10 +95,10 @@ class Ours:
 
     def ledger(self, name: str) -> tuple[Ledger, str]:
         """A copy of the project's ledger, and its URL."""
-        copy = self._folder / f"{name}.db"
-        shutil.copyfile(self._project.settings.state / "ledger.db", copy)
+        copy = self.folder / f"{name}.db"
+        shutil.copyfile(self.project.settings.state / "ledger.db", copy)
         url = f"sqlite:///{copy}"
-        return open_ledger(Settings(project=self._project.root, home=Path(".lifecycle"), ledger_url=url)), url
+        return open_ledger(Settings(project=self.project.root, home=Path(".lifecycle"), ledger_url=url)), url
 
     def promote(self, ledger: Ledger, release: Release) -> None:
         """Make a release live in a ledger."""
@@ -118,17 +116,17 @@ class Ours:
         manifest = Manifest.model_validate_json((self.release / MANIFEST).read_bytes())
         facts = manifest.model_dump(exclude={"files"})
         facts["serving"] = facts["serving"] | serving
-        settings = self._project.settings
+        settings = self.project.settings
         files = {name: self.release / name for name in manifest.files}
         return write_release(files, facts, settings.releases, open_signer(settings))
 
     @contextmanager
-    def up(self, ledger_url: str = "") -> Iterator[Up]:
+    def up(self, ledger_url: str = "", settings: Mapping[str, str] = {}) -> Iterator[Up]:
         """A server that is ready: one worker, API keys asked for, predictions logged."""
-        extra = {"LIFECYCLE_API_KEYS": str(self._folder / "keys.json")}
+        extra = {"LIFECYCLE_API_KEYS": str(self.folder / "keys.json"), **settings}
         extra |= {"LIFECYCLE_LEDGER_URL": ledger_url} if ledger_url else {}
         begun = time.perf_counter()
-        with server(self._project, "-m", "lifecycle", "serve", "--port", "0", extra=extra) as process:
+        with server(self.project, "-m", "lifecycle", "serve", "--port", "0", extra=extra) as process:
             address = wait_until_ready(process, begun)
             ready, found = time.perf_counter() - begun, psutil.Process(process.pid)
             yield Up(address, found, ready, found.memory_info().rss / 1e6)

@@ -32,7 +32,7 @@ Load = Callable[[int], Loaded]
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """Loads of two servers taken in turn, round by round: by connections, ours and the other's."""
 
     ours: dict[int, list[Loaded]]
@@ -105,7 +105,7 @@ def _median(loads: Sequence[Loaded], of: Callable[[Loaded], float]) -> float:
     return statistics.median(map(of, loads))
 
 
-def _beside_limit(bench: Bench, ours: Ours, expected: dict[str, float]) -> _Pairs:
+def _beside_limit(bench: Bench, ours: Ours, expected: dict[str, float]) -> Pairs:
     scratch = bench.folder / "limit"
     with ours.up() as up, running(registry.LIMIT, ours.release, scratch) as (port, process):
         agree(registry.LIMIT, port, ours.records[:CHECKED], expected)
@@ -116,10 +116,10 @@ def _beside_limit(bench: Bench, ours: Ours, expected: dict[str, float]) -> _Pair
             seconds = bench.size.load_seconds
             return load(url, bodies, process, scratch, connections=connections, seconds=seconds)
 
-        return _in_turn(bench, "the limit", _load(bench, ours, up), limit, CONNECTIONS)
+        return in_turn(bench, "the limit", load_of(bench, ours, up), limit, CONNECTIONS)
 
 
-def _load(bench: Bench, ours: Ours, up: Up) -> Load:
+def load_of(bench: Bench, ours: Ours, up: Up) -> Load:
     """Loads our server."""
 
     def loaded(connections: int) -> Loaded:
@@ -127,7 +127,7 @@ def _load(bench: Bench, ours: Ours, up: Up) -> Load:
             up.address + ours.path,
             ours.bodies,
             up.process,
-            bench.folder / "ours",
+            ours.folder,
             connections=connections,
             seconds=bench.size.load_seconds,
             key=ours.key,
@@ -141,9 +141,9 @@ def _load(bench: Bench, ours: Ours, up: Up) -> Load:
     return loaded
 
 
-def _in_turn(bench: Bench, name: str, ours: Load, other: Load, connections: Sequence[int]) -> _Pairs:
+def in_turn(bench: Bench, name: str, ours: Load, other: Load, connections: Sequence[int]) -> Pairs:
     """Round by round, so that both see the same minutes of the machine; one round is not counted."""
-    pairs = _Pairs({number: [] for number in connections}, {number: [] for number in connections})
+    pairs = Pairs({number: [] for number in connections}, {number: [] for number in connections})
     for number in connections:
         ours(number), other(number)
         for _ in range(bench.size.rounds):
@@ -154,7 +154,7 @@ def _in_turn(bench: Bench, name: str, ours: Load, other: Load, connections: Sequ
     return pairs
 
 
-def _limit_lines(limit: _Pairs) -> tuple[Measured, ...]:
+def _limit_lines(limit: Pairs) -> tuple[Measured, ...]:
     lines = []
     for number in CONNECTIONS:
         bound = Bound("at least", 0.8) if number > 1 else None
@@ -182,8 +182,8 @@ def _power_lines(bench: Bench, ours: Ours) -> tuple[Measured, ...]:
     ledger, url = ours.ledger("power")
     ours.promote(ledger, ours.variant(durability="power"))
     with ours.up() as process, ours.up(url) as power:
-        loads = _load(bench, ours, power), _load(bench, ours, process)
-        pairs = _in_turn(bench, "log `process`", *loads, (16, 64))
+        loads = load_of(bench, ours, power), load_of(bench, ours, process)
+        pairs = in_turn(bench, "log `process`", *loads, (16, 64))
     return tuple(
         Measured(
             f"log `power`: of `process`'s QPS, pair by pair, {number}",
@@ -309,7 +309,7 @@ def _memory_lines(bench: Bench, ours: Ours) -> tuple[Measured, ...]:
     """Resident memory after a tenth of many requests, and after all of them."""
     wanted = bench.size.requests
     with ours.up() as up:
-        loaded, held, asked, begun = _load(bench, ours, up), [], 0.0, time.perf_counter()
+        loaded, held, asked, begun = load_of(bench, ours, up), [], 0.0, time.perf_counter()
         while asked < wanted:
             asked += loaded(16).per_s * bench.size.load_seconds
             held.append((asked, up.process.memory_info().rss / 1e6))

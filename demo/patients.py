@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import re
 import shutil
@@ -15,17 +16,22 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
+from demo.client import ask_all
+from demo.memory import found_in_memory
 from demo.story import REPOSITORY
+from systems.patient_outcome import SYSTEM
 
 NAME = "patient-outcome"
-ACTOR = "pipeline"
-"""Whom the policy in ``access.yaml`` allows to train."""
+PIPELINE, OFFICER = "pipeline", "privacy-officer"
+"""Whom the policy in ``access.yaml`` allows to train, and to do what people ask for."""
 
 FIRST, SECOND = date(2010, 1, 1), date(2011, 1, 1)
 NIGHTS = (date(2010, 1, 4), date(2010, 1, 5), date(2010, 1, 6))
 SOURCE = Path("systems") / "patient_outcome" / "patients.csv.gz"
+READY_SECONDS = 30
 IN_CLEAR = re.compile(rb"TEST-\d{8}|Example Avenue|Synthetic note")
 """What stands in every patient's record: a number, an address, a note."""
 
@@ -61,6 +67,8 @@ class PatientStory:
         with self._chapter("Three nights: who arrived during the day is scored, and the scores are sealed"):
             for night in NIGHTS:
                 self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
+        with self._chapter("By day an application asks about some of them, and the service forgets"):
+            self._serve([leaving, *_newcomers(patients)])
         with self._chapter("One patient withdraws consent to training"):
             self._about(withdrawing, "consent", "withdraw", NAME, "--purpose", "training")
         with self._chapter("Another asks to be forgotten: keys destroyed, proof, a signed receipt"):
@@ -89,9 +97,30 @@ class PatientStory:
         finally:
             file.unlink()
 
+    def _serve(self, patients: list[Patient]) -> None:
+        """Ask the prediction service about patients, look through its memory, and compact what it logged."""
+        command = [sys.executable, "-P", "-m", "lifecycle", "serve", "--port", "0"]
+        environment = self._environment | {"LIFECYCLE_LOG_FORMAT": "text"}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as service:
+            assert service.stdout is not None
+            try:
+                address = json.loads(service.stdout.readline())["address"]
+                _wait_until_ready(address)
+                answers = ask_all(f"{address}/v1/{NAME}/predict", [_request(it) for it in patients])
+                left = found_in_memory(service.pid, IN_CLEAR)
+            finally:
+                service.terminate()
+        self.console.print(
+            f"  {len(patients):,} asked about, {answers.failures} failures; "
+            f"{len(left)} of them found in the memory of the service"
+        )
+        if answers.failures or left:
+            raise SystemExit("every patient gets an answer, and none stays in memory")
+        self._lifecycle("log", "compact", NAME)
+
     def _about(self, patient: Patient, *words: str) -> None:
         """A command about a person, whose number is typed and never an argument."""
-        self._lifecycle("records", *words, typed=patient["patient_id"])
+        self._lifecycle("records", *words, typed=patient["patient_id"], actor=OFFICER)
 
     def _look(self) -> None:
         files = [path for path in self.project.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -110,18 +139,44 @@ class PatientStory:
         yield
         self.console.print(f"  [green]✓[/] {time.monotonic() - start:.1f} s\n")
 
-    def _lifecycle(self, *words: str, typed: str = "") -> None:
+    @property
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": PIPELINE}
+
+    def _lifecycle(self, *words: str, typed: str = "", actor: str = PIPELINE) -> None:
         """Run a command as a user would in a shell there."""
-        environment = os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": ACTOR}
         done = subprocess.run(
             [sys.executable, "-P", "-m", "lifecycle", *words],
             cwd=self.project,
-            env=environment,
+            env=self._environment | {"LIFECYCLE_ACTOR": actor},
             input=typed.encode(),
             check=False,
         )
         if done.returncode:
             raise SystemExit(f"`lifecycle {' '.join(words)}` ended with exit code {done.returncode}")
+
+
+def _newcomers(patients: list[Patient]) -> list[Patient]:
+    """Patients of a month as people nobody has met: known by a number that is easily found in memory."""
+    return [
+        it | {"patient_id": it["medical_record_number"], "visit_id": f"{it['medical_record_number']}-1"}
+        for it in patients
+        if it["index_date"].startswith("2010-02")
+    ]
+
+
+def _request(patient: Patient) -> dict[str, str | None]:
+    """What an application sends of a patient: what the model reads, and who it is; no name, no address."""
+    columns = [*(spec.name for spec in SYSTEM.schema.features), *(key.name for key in SYSTEM.schema.keys)]
+    return {name: patient[name] or None for name in columns}
+
+
+def _wait_until_ready(address: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while httpx.get(f"{address}/readyz").status_code != httpx.codes.OK:
+        if time.monotonic() > deadline:
+            raise SystemExit("the prediction service does not get ready")
+        time.sleep(0.05)
 
 
 def main() -> None:

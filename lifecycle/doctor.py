@@ -17,7 +17,7 @@ from lifecycle.core.params import Params, SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import load_system
 from lifecycle.core.values import Value
-from lifecycle.wiring import addresses, open_ledger, open_store
+from lifecycle.wiring import addresses, open_ledger, open_store, schema_of_system, vault_opener
 
 LEAST_DISK_GB = 2
 
@@ -116,11 +116,14 @@ def _loaded(entry: str, root: Path) -> str:
 
 
 def _sources(system: SystemParams, settings: Settings, name: str) -> str:
+    from lifecycle.data.log_files import log_files
     from lifecycle.data.source_predictions import Logged
     from lifecycle.data.sources import open_sources
 
-    root, logged = settings.project, Logged(settings.log / name, datetime.now(UTC))
-    parts = open_sources(load_system(system.entry, root).schema, system.sources, root, logged)
+    root, schema = settings.project, schema_of_system(settings, name)
+    files = log_files(schema, vault_opener(settings, name)(schema))
+    logged = Logged(settings.log / name, datetime.now(UTC), files)
+    parts = open_sources(schema, system.sources, root, logged)
     return f"{len(parts)} found, with the columns the record asks for"
 
 

@@ -47,7 +47,7 @@ class ReleaseModel:
     def __init__(self, schema: RecordSchema, engine: Engine) -> None:
         self._schema = schema
         self._engine = engine
-        self._request = schema.request_model()
+        self._request = schema.request_model(keys=False)
 
     def predict(self, frame: Mapping[str, Column]) -> NDArray[np.float64]:
         """One answer per row, checked and encoded as the endpoint does.

@@ -62,7 +62,7 @@ def outcomes_import(
 ) -> None:
     """Store outcomes from a CSV, Parquet or JSON lines file; the same file twice counts once.
 
-    It has value, observed_at, and a prediction_id or a record_id.
+    It has value, observed_at, and a prediction_id or a record_id; where records are sealed, also subject.
     """
     from lifecycle.wiring import import_outcomes
 
@@ -71,6 +71,8 @@ def outcomes_import(
     said = f"{system}: {done.rows:,} outcomes stored"
     if done.before:
         said = f"{system}: this file was imported before; nothing to do"
+    if done.left_out:
+        said += f", {done.left_out:,} left out of people who were erased or allow no logging"
     if done.refused:
         said = "\n".join(
             [f"{said}, {done.refused:,} rows left out:", *(f"  {fault}" for fault in done.faults)]

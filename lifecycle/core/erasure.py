@@ -71,20 +71,24 @@ class Proof(Value):
         places: What was found in each.
         snapshots: Ids of the snapshots that hold rows of the subject.
         seconds: How long it took.
+        waiting: Segments of the prediction log that are sealed as a whole and not compacted yet. Whether they
+            hold rows of the subject is not known; the next compaction leaves them out.
     """
 
     places: tuple[PlaceScan, ...]
     snapshots: tuple[str, ...]
     seconds: float
+    waiting: int = 0
 
 
 class AffectedVersion(Value):
-    """A model version that was trained from a snapshot which held the subject.
+    """A model version that was trained from a snapshot which held the subject, or may have been.
 
     Attributes:
         version: Registered version.
         release: Its digest.
-        snapshot: The snapshot; empty: the release cannot be read any more, so that this is not known.
+        snapshot: The snapshot; empty: the release or the snapshot is not there any more, so that it is not
+            known whether it held the subject.
         live: Whether it is live now.
     """
 

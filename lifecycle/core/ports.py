@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -115,8 +115,14 @@ class Vault(Protocol):
         """What was concealed by this very object."""
         ...
 
-    def seal(self, table: Any, path: Path) -> None:
-        """Write an Arrow table with the column ``SUBJECT_REF``; the same rows make the same bytes."""
+    def seal(self, table: Any, path: Path, groups: Mapping[str, str] | None = None) -> None:
+        """Write an Arrow table with the column ``SUBJECT_REF``; the same rows make the same bytes.
+
+        Args:
+            table: The rows.
+            path: The file.
+            groups: Access group by column, where they are not those of the record's fields.
+        """
         ...
 
     def close(self, folder: Path) -> Sequence[str]:
@@ -127,10 +133,75 @@ class Vault(Protocol):
         """How many rows were sealed in a file; told without any key."""
         ...
 
+    def columns(self, paths: Sequence[Path]) -> Mapping[str, str]:
+        """The columns that sealed files have in common, each with its access group; told without any key."""
+        ...
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when the actor may open these fields of the record for a purpose; nothing is opened."""
+        ...
+
     def open(self, paths: Sequence[Path], columns: Sequence[str], purpose: str) -> Iterable[Opened]:
         """Open sealed files of one folder, once that is allowed and on record; one table for each."""
         ...
 
+    def segment_key(self, name: bytes) -> SegmentKey:
+        """The key of a segment of the prediction log."""
+        ...
+
+    def drop_segment_keys(self, names: Sequence[bytes]) -> None:
+        """Destroy keys of segments whose rows are sealed elsewhere; one that is gone already is no error."""
+        ...
+
+
+class SegmentKey(Protocol):
+    """The key of one segment of a prediction log."""
+
+    @property
+    def name(self) -> bytes:
+        """By which it is found again; 16 bytes."""
+        ...
+
+    def seal(self, content: bytes) -> tuple[int, bytes]:
+        """An entry's number, one more with each, and the entry, sealed to stand under that number."""
+        ...
+
+    def open(self, number: int, content: bytes) -> bytes:
+        """The entry that was sealed under this number."""
+        ...
+
+
+class Custody(Protocol):
+    """What a prediction service holds of a system whose records are sealed; it cannot open any of them."""
+
+    @property
+    def moved(self) -> int:
+        """A count that moves with each erasure, statement of consent or change of keys."""
+        ...
+
+    def refresh(self) -> None:
+        """Look at the key table again; asked for by a thread, every second."""
+        ...
+
+    def refused(self, subjects: Sequence[str], purpose: str) -> Sequence[int]:
+        """Positions of those who were erased, or have withdrawn their consent to a purpose."""
+        ...
+
+    def new_key(self) -> SegmentKey:
+        """A key for a new segment, stored where only keys are.
+
+        Raises:
+            LifecycleError: It cannot be stored: there is no key.
+        """
+        ...
+
+    def drop_key(self, key: SegmentKey) -> None:
+        """Destroy a key that nothing was sealed with."""
+        ...
+
+
+OpenCustody = Callable[[str, RecordSchema], Custody]
+"""The custody of a system whose records are sealed."""
 
 OpenVault = Callable[[RecordSchema], Vault | None]
 """The vault of a system's records; None where nothing in them is sensitive."""

@@ -31,6 +31,9 @@ _TYPES: dict[Kind, type] = {kind: type_ for type_, kind in _KINDS.items()}
 SUBJECT_REF, RECORD_REF = "#subject", "#record"
 """Columns of a sealed table: 16 random bytes for the subject, and what stands for the record's id."""
 
+SCORED_RECORD = "record_id"
+"""The column of scores that holds the record's id."""
+
 MAX_TEXT = 10_000
 """Longest text of a request, characters, where the record sets no shorter limit."""
 
@@ -163,17 +166,36 @@ class RecordSchema(BaseModel):
         return {field.name: field.sensitive or "clinical" for field in self.fields}
 
     @cached_property
+    def keys(self) -> tuple[FieldSpec, ...]:
+        """What a request carries beside the features: the record's id if known, and ``about``."""
+        keys = {self.record_id.name: self.record_id.model_copy(update={"optional": True})}
+        if (about := self.about) is not None:
+            keys[about.name] = about
+        return tuple(key for key in keys.values() if not key.feature)
+
+    @cached_property
+    def about(self) -> FieldSpec | None:
+        """The field by which a request must name its subject; None where records are not sealed."""
+        if not self.is_sealed or self.subject_id is None:
+            return None
+        least = max(1, self.subject_id.min_length or 0) if self.subject_id.kind == "text" else None
+        return self.subject_id.model_copy(update={"optional": False, "min_length": least})
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the schema's canonical JSON."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    def request_model(self) -> type[BaseModel]:
-        """The pydantic model of a prediction request: the features, and the record's id if known."""
-        fields: dict[str, Any] = {}
-        for spec in self.features:
-            fields[spec.name] = (spec.annotation(), None if spec.optional else ...)
-        key = self.record_id.model_copy(update={"optional": True})
-        fields.setdefault(key.name, (key.annotation(), None))
+    def request_model(self, *, keys: bool = True) -> type[BaseModel]:
+        """The pydantic model of a prediction request.
+
+        Args:
+            keys: Whether it has the keys beside the features.
+        """
+        fields: dict[str, Any] = {
+            spec.name: (spec.annotation(), None if spec.optional else ...)
+            for spec in (*self.features, *(self.keys if keys else ()))
+        }
         config = ConfigDict(frozen=True, extra="forbid")
         return create_model(f"{self.name}Request", __config__=config, __doc__=self.description, **fields)
 

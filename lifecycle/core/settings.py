@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     project: Path = Field(default_factory=Path.cwd, description="The user's project: params.yaml stands here")
     home: Path = Field(Path(".lifecycle"), description="All state, relative to the project")
     actor: str = Field(default_factory=getpass.getuser, description="Who is acting; written to the ledger")
+    actor_key: str = Field(
+        "",
+        exclude=True,
+        repr=False,
+        description="API key (scope records) of who is acting: sealed records are opened in its owner's name",
+    )
     ledger_url: str = Field("", description="URL of the deployment ledger: sqlite:/// or postgresql://")
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI")
     mlflow_artifacts: str = Field("", description="URI below which MLflow stores artefacts")
@@ -44,6 +50,11 @@ class Settings(BaseSettings):
     )
     access_policy: Path | None = Field(
         None, description="File that says who may open what (default: access.yaml in the project)"
+    )
+    wipe_memory: bool | None = Field(
+        None,
+        description="Whether the prediction service overwrites memory that it frees, on Linux; unset: "
+        "where there is an access policy",
     )
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
@@ -94,6 +105,11 @@ class Settings(BaseSettings):
     def policy(self) -> Path:
         """The access policy."""
         return self.project / (self.access_policy or "access.yaml")
+
+    @property
+    def wipes(self) -> bool:
+        """Whether the prediction service overwrites memory that it frees."""
+        return self.policy.exists() if self.wipe_memory is None else self.wipe_memory
 
     @property
     def receipts(self) -> Path:

@@ -37,7 +37,7 @@ def synthetic_records(schema: RecordSchema, count: int, seed: int = 0) -> list[d
 
 
 def _value(spec: FieldSpec, position: int, random: Random) -> Any:
-    if spec.record_id:
+    if spec.record_id or spec.subject_id:
         return position if spec.kind == "integer" else f"example-{position:06d}"
     if spec.optional and random.random() < 0.1:
         return None

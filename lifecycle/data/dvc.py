@@ -36,7 +36,9 @@ _BY_EXIT_CODE: dict[int, type[LifecycleError]] = {
     5: errors.IntegrityError,
     6: errors.StateError,
     7: errors.StorageError,
+    8: errors.KeyMissingError,
     75: errors.UnavailableError,
+    77: errors.AccessDeniedError,
 }
 
 

@@ -47,3 +47,20 @@ def snapshots_with(stores: Iterable[Path], digests: Collection[str]) -> tuple[st
             ):
                 found.add(identity)
     return tuple(sorted(found))
+
+
+def is_whole(stores: Iterable[Path], snapshot: str) -> bool:
+    """Whether a snapshot lies in these stores with all its files, so that ``snapshots_with`` has seen it.
+
+    Args:
+        stores: Caches and remotes that are folders.
+        snapshot: Its id.
+    """
+    folders = [store / "files" / "md5" for store in stores]
+
+    def find(digest: str) -> Path | None:
+        paths = (folder / digest[:2] / digest[2:] for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    listing = find(snapshot)
+    return listing is not None and all(find(entry["md5"]) for entry in json.loads(listing.read_bytes()))

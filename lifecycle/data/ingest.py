@@ -18,6 +18,7 @@ from lifecycle.core.ports import Vault
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.values import Counts
 from lifecycle.data.batch import ORIGIN, Batch
+from lifecycle.data.log_files import log_files
 from lifecycle.data.months import Months, month_name
 from lifecycle.data.partitions import publish, staging, storage_errors
 from lifecycle.data.quarantine import Quarantine
@@ -87,7 +88,9 @@ def ingest(
     _refuse_unfit(schema)
     files = snapshot_files(schema, vault)
     now = parse_moment(as_of)
-    parts = open_sources(schema, params.sources, root, Logged(log, now) if log else None)
+    parts = open_sources(
+        schema, params.sources, root, Logged(log, now, log_files(schema, vault)) if log else None
+    )
     with storage_errors("the quarantine file", quarantine.parent):
         refused = Quarantine(quarantine)
     with refused, storage_errors("the snapshot", out.parent), staging(out) as folder:

@@ -23,11 +23,13 @@ from pydantic import Field, ValidationError
 from lifecycle.core.errors import IntegrityError
 from lifecycle.core.values import Value
 from lifecycle.data.locks import SystemLock
+from lifecycle.data.log_files import DRAFT, LogFiles, draft_of
 from lifecycle.data.storage import storing
 
 Kind = Literal["predictions", "outcomes"]
 KINDS: tuple[Kind, ...] = ("predictions", "outcomes")
 _LIST = "compacted.json"
+_PART = ".parquet"
 
 
 class Part(Value):
@@ -78,11 +80,13 @@ class CompactedLog:
     Args:
         folder: The system's folder of the log.
         system: Its name, for messages.
+        files: How its parts lie on disk.
     """
 
-    def __init__(self, folder: Path, system: str) -> None:
+    def __init__(self, folder: Path, system: str, files: LogFiles) -> None:
         self.folder = folder
         self.system = system
+        self.files = files
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -195,11 +199,17 @@ class CompactedLog:
         listed = {self.path(part) for part in self.listing().parts}
         for kind in KINDS:
             for day in (self.folder / kind).glob("*"):
-                for path in day.iterdir():
-                    if path not in listed:
-                        path.unlink()
-                if not any(day.iterdir()):
+                parts = [path for path in day.iterdir() if path.suffix == _PART]
+                if listed.isdisjoint(parts):
                     shutil.rmtree(day)
+                    continue
+                for path in parts:
+                    if path not in listed:
+                        path.rename(draft_of(path))
+                if drafts := [path for path in day.iterdir() if path.suffix == DRAFT]:
+                    self.files.sign(day)  # before they go: killed in between, the drafts are still there
+                    for path in drafts:
+                        path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

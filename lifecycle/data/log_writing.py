@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from lifecycle.core.errors import IntegrityError
+from lifecycle.data.log_files import draft_of
 from lifecycle.data.log_parts import KINDS, CompactedLog, Kind, Part, sync_folder
 
 ROWS_A_PART = 262_144
@@ -26,6 +23,9 @@ class PartWriter:
         token: What the names of the parts begin with; says what they were made of.
         source: What outcomes are imported from; empty otherwise.
         rows_a_part: Rows that wait in memory.
+
+    Attributes:
+        left_out: Reason -> rows that may not be kept, and are in no part.
     """
 
     def __init__(
@@ -38,6 +38,8 @@ class PartWriter:
         self._waiting: dict[tuple[Kind, str, str], list[pl.DataFrame]] = defaultdict(list)
         self._rows = 0
         self._parts: list[Part] = []
+        self._dropped: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.left_out: Counter[str] = Counter()
 
     def add(self, kind: Kind, frame: pl.DataFrame, shape: str = "") -> None:
         """Take rows.
@@ -47,6 +49,10 @@ class PartWriter:
             frame: Predictions with ``at``, outcomes with ``received_at``: that decides their day.
             shape: Rows of one shape have the same columns: the release of predictions.
         """
+        kept = self._log.files.keep(frame)
+        frame = kept.rows
+        self.left_out.update(kept.left_out)
+        self._dropped[kind] += sum(kept.left_out.values())
         moment = pl.col("at" if kind == "predictions" else "received_at")
         for key, part in frame.group_by(moment.dt.date().cast(pl.String), maintain_order=True):
             self._waiting[kind, str(key[0]), shape].append(part)
@@ -64,9 +70,9 @@ class PartWriter:
             IntegrityError: The files hold another number of rows; they are taken away.
         """
         self._flush()
-        written: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        written = dict(self._dropped)
         for part in self._parts:
-            written[part.kind] += pq.read_metadata(_draft(self._log.path(part))).num_rows
+            written[part.kind] += self._log.files.rows(draft_of(self._log.path(part)))
         if written != {kind: expected.get(kind, 0) for kind in KINDS}:
             self.discard()
             raise IntegrityError(
@@ -74,8 +80,9 @@ class PartWriter:
                 hint="nothing was deleted; see that the disk is sound, then run it again",
             )
         for part in self._parts:
-            _draft(self._log.path(part)).replace(self._log.path(part))
+            draft_of(self._log.path(part)).replace(self._log.path(part))
         for folder in {self._log.path(part).parent for part in self._parts}:
+            self._log.files.sign(folder)
             sync_folder(folder)
             sync_folder(folder.parent)
         return self._parts
@@ -84,7 +91,7 @@ class PartWriter:
         """Take away what was written; nothing of it counts."""
         self._waiting.clear()
         for part in self._parts:
-            _draft(self._log.path(part)).unlink()
+            draft_of(self._log.path(part)).unlink()
         self._parts = []
 
     def _flush(self) -> None:
@@ -97,21 +104,12 @@ class PartWriter:
         name = "-".join(filter(None, [self._token, shape[:8], f"{len(self._parts):03}"])) + ".parquet"
         folder = self._log.folder / kind / day
         folder.mkdir(parents=True, exist_ok=True)
-        # Through memory: only Python's own write says reliably why a disk refuses.
-        content = io.BytesIO()
-        frame.write_parquet(content, compression="zstd", compression_level=1, statistics=True)
-        with _draft(folder / name).open("wb") as stream:
-            stream.write(content.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        size = content.getbuffer().nbytes
+        draft = draft_of(folder / name)
+        self._log.files.write(frame, draft)
+        size = draft.stat().st_size
         self._parts.append(
             Part(kind=kind, day=day, name=name, rows=frame.height, bytes=size, source=self._source)
         )
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.draft")
 
 
 def _counted(rows: Mapping[Kind, int]) -> str:

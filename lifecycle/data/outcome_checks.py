@@ -12,11 +12,17 @@ from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.data.batch import ROW, Batch
 from lifecycle.data.checks import Check, checks
 from lifecycle.data.parsing import accepts, parse, tidy
-from lifecycle.data.predictions import MOMENT, OUTCOMES
+from lifecycle.data.predictions import MOMENT, OUTCOMES, SUBJECT
 from lifecycle.data.tables import FAULTS
 
 FIELDS = ("prediction_id", "record_id", "value", "observed_at")
 """What a file may hold; one of both ids, and the others always."""
+
+
+def fields_of(schema: RecordSchema) -> tuple[str, ...]:
+    """``FIELDS``, and whom an outcome is about where records are sealed."""
+    return (*FIELDS, SUBJECT) if schema.about else FIELDS
+
 
 MAX_ID = 512
 """Characters of the longest id."""
@@ -30,7 +36,7 @@ class Outcomes:
     """A block of a file after checking.
 
     Attributes:
-        rows: Good ones, as ``OUTCOMES``.
+        rows: Good ones, as ``OUTCOMES``; with ``SUBJECT`` where records are sealed.
         faults: What is wrong with the others, as ``tables.FAULTS``; several lines may tell of one row.
         refused: How many rows are wrong.
     """
@@ -44,7 +50,7 @@ def check(batch: Batch, schema: RecordSchema, now: datetime, *, utc: bool) -> Ou
     """Parse and check outcomes.
 
     Args:
-        batch: ``#row`` and ``FIELDS``, of whatever types the file has.
+        batch: ``#row`` and ``fields_of`` the schema, of whatever types the file has.
         schema: Of the system's record: its label says which values there are.
         now: When they are received, timezone-aware.
         utc: Whether times without an offset are UTC; they are refused otherwise.
@@ -57,16 +63,21 @@ def check(batch: Batch, schema: RecordSchema, now: datetime, *, utc: bool) -> Ou
         "value": checks(label, pl.col("value"), table.schema["value"], pl.col("#value"), None),
         "observed_at": _time_checks(now),
     }
+    about = []
+    if schema.about:
+        rules[SUBJECT] = [*_subject_checks(schema.about), _too_long("#subject")]
+        about = [pl.col("#subject").alias(SUBJECT)]
     wrong = pl.any_horizontal(rule.wrong.fill_null(False) for found in rules.values() for rule in found)
     bad = table.filter(wrong)
     rows = table.filter(~wrong).select(
+        *about,
         prediction_id="#prediction_id",
         record_id="#record_id",
         value=pl.col("#value").cast(pl.Float64),
         observed_at="#observed",
         received_at=pl.lit(now).cast(MOMENT),
     )
-    assert rows.schema == pl.Schema(OUTCOMES)
+    assert rows.select(*OUTCOMES).schema == pl.Schema(OUTCOMES)
     lost = [(batch.source, row.row, "(line)", row.value, row.reason) for row in batch.broken]
     faults = [pl.DataFrame(lost, schema=FAULTS, orient="row"), *_faults(batch.source, bad, rules)]
     return Outcomes(rows, pl.concat(faults).sort("row", maintain_order=True), bad.height + len(batch.broken))
@@ -75,15 +86,19 @@ def check(batch: Batch, schema: RecordSchema, now: datetime, *, utc: bool) -> Ou
 def _parsed(frame: pl.DataFrame, schema: RecordSchema, utc: bool) -> tuple[pl.DataFrame, FieldSpec]:
     """The columns as they came, beside them parsed ones with a ``#``; and what a value must be."""
     label = schema.label.model_copy(update={"name": "value", "label": False, "optional": False})
-    raw = frame.with_columns(tidy(pl.col(name)) for name in FIELDS if frame.schema[name] == pl.String)
+    raw = frame.with_columns(
+        tidy(pl.col(name)) for name in fields_of(schema) if frame.schema[name] == pl.String
+    )
     if not accepts(label, raw.schema["value"], None) and raw.schema["value"] != pl.String:
         raw = raw.with_columns(pl.lit("?").alias("value"))  # no value of such a column can be one
     table = raw.with_columns(
         parse(label, pl.col("value"), raw.schema["value"]).alias("#value"),
         _moment(raw.schema["observed_at"], utc).alias("#observed"),
         pl.col("prediction_id").cast(pl.String).alias("#prediction_id"),
-        _record(schema.record_id, raw.schema["record_id"]).alias("#record_id"),
+        _key(schema.record_id, "record_id", raw.schema["record_id"]).alias("#record_id"),
     )
+    if schema.about:
+        table = table.with_columns(_key(schema.about, SUBJECT, raw.schema[SUBJECT]).alias("#subject"))
     return table, label
 
 
@@ -101,9 +116,9 @@ def _faults(source: str, bad: pl.DataFrame, rules: Mapping[str, Sequence[Check]]
         )
 
 
-def _record(spec: FieldSpec, dtype: pl.DataType) -> pl.Expr:
-    """A record's id as the log has it: text; a whole number without zeros before it."""
-    column = pl.col("record_id")
+def _key(spec: FieldSpec, name: str, dtype: pl.DataType) -> pl.Expr:
+    """An id as the log has it: text; a whole number without zeros before it."""
+    column = pl.col(name)
     return (parse(spec, column, dtype) if spec.kind == "integer" else column).cast(pl.String)
 
 
@@ -115,11 +130,16 @@ def _id_checks() -> list[Check]:
     ]
 
 
-def _record_checks(spec: FieldSpec) -> list[Check]:
-    unfit = pl.col("record_id").is_not_null() & pl.col("#record_id").is_null()
+def _record_checks(spec: FieldSpec, name: str = "record_id") -> list[Check]:
+    unfit = pl.col(name).is_not_null() & pl.col(f"#{name}").is_null()
     return [
         Check(unfit, "another type", "must be a whole number" if spec.kind == "integer" else "must be text")
     ]
+
+
+def _subject_checks(spec: FieldSpec) -> list[Check]:
+    absent = Check(pl.col(SUBJECT).is_null(), "null", f"must be the {spec.name} of whom it is about")
+    return [absent, *_record_checks(spec, SUBJECT)]
 
 
 def _too_long(column: str) -> Check:

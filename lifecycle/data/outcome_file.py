@@ -16,7 +16,7 @@ from lifecycle.core.record import RecordSchema
 from lifecycle.core.suggest import nearest
 from lifecycle.data import source_csv, source_parquet
 from lifecycle.data.batch import ROW, Batch, BrokenRow, Chunk
-from lifecycle.data.outcome_checks import FIELDS, Outcomes, check
+from lifecycle.data.outcome_checks import Outcomes, check, fields_of
 
 _LINES = 65_536
 _ENDINGS = {
@@ -48,14 +48,15 @@ class OutcomeFile:
         self._path = path
         self._schema = schema
         self._utc = utc
+        self._fields = fields_of(schema)
         for name in columns:
-            if name not in FIELDS:
+            if name not in self._fields:
                 raise ConfigError(
-                    f"outcomes have no field {name!r}{nearest(name, FIELDS)}",
-                    hint=f"they have {', '.join(FIELDS)}",
+                    f"outcomes have no field {name!r}{nearest(name, self._fields)}",
+                    hint=f"they have {', '.join(self._fields)}",
                 )
         self._kind = self._kind_of(path)
-        self._columns = self._find({name: columns.get(name, name) for name in FIELDS}, set(columns))
+        self._columns = self._find({name: columns.get(name, name) for name in self._fields}, set(columns))
 
     @property
     def name(self) -> str:
@@ -100,10 +101,12 @@ class OutcomeFile:
             return columns
         module = source_csv if self._kind == "csv" else source_parquet
         found = list(module.columns(self._path, self._path.name))
-        needed = {"value", "observed_at", *named}
+        needed = set(self._fields) - {"prediction_id", "record_id"} | set(named)
         if not {columns["prediction_id"], columns["record_id"]} & set(found):
             needed |= {"prediction_id", "record_id"}
-        if missing := [columns[name] for name in FIELDS if name in needed and columns[name] not in found]:
+        if missing := [
+            columns[name] for name in self._fields if name in needed and columns[name] not in found
+        ]:
             many = "s" if len(missing) > 1 else ""
             raise SourceError(
                 f"{self._path.name} lacks the column{many} {', '.join(missing)}; it has {', '.join(found)}",
@@ -126,7 +129,7 @@ class OutcomeFile:
                 (pl.col(self._columns[name]) if name in self._columns else pl.lit(None, pl.String)).alias(
                     name
                 )
-                for name in FIELDS
+                for name in self._fields
             ),
         )
         return check(

@@ -24,12 +24,14 @@ class Imported(Value):
         refused: Rows that were left out.
         faults: The first of them, with position and reason.
         before: Whether this very file had been imported before, so that there was nothing to do.
+        left_out: Outcomes of people who were erased, or have withdrawn their consent to logging.
     """
 
     rows: int
     refused: int = 0
     faults: tuple[str, ...] = ()
     before: bool = False
+    left_out: int = 0
 
 
 class OutcomeCounts(Value):
@@ -71,18 +73,19 @@ def import_outcomes(log: CompactedLog, file: OutcomeFile, now: datetime, *, skip
         if any(part.source == digest for part in log.listing().parts):
             return Imported(rows=0, before=True)
         writer = PartWriter(log, digest[:16], source=digest)
-        rows = refused = 0
+        read = refused = 0
         faults: list[str] = []
         for block in file.read(now):
             writer.add("outcomes", block.rows)
-            rows += block.rows.height
+            read += block.rows.height
             refused += block.refused
             faults += _told(block.faults.head(_SHOWN - len(faults)))
         if refused and not skip_bad:
             writer.discard()
-            raise _bad(file.name, refused, rows + refused, faults)
-        log.commit(writer.finish({"outcomes": rows}))
-    return Imported(rows=rows, refused=refused, faults=tuple(faults))
+            raise _bad(file.name, refused, read + refused, faults)
+        log.commit(writer.finish({"outcomes": read}))
+    left_out = writer.left_out.total()
+    return Imported(rows=read - left_out, refused=refused, faults=tuple(faults), left_out=left_out)
 
 
 def count_outcomes(log: CompactedLog) -> OutcomeCounts:
@@ -92,9 +95,9 @@ def count_outcomes(log: CompactedLog) -> OutcomeCounts:
         IntegrityError: A part is missing or was changed.
     """
     received = sum(part.rows for part in log.listing().parts if part.kind == "outcomes")
-    outcomes = known(log.paths("outcomes"))
+    outcomes = known(log.files, log.paths("outcomes"))
     different = int(outcomes["versions"].sum())
-    matched = int(reached(log.paths("predictions"), outcomes).sum())
+    matched = int(reached(log.files, log.paths("predictions"), outcomes).sum())
     return OutcomeCounts(
         received=received,
         repeated=received - different,

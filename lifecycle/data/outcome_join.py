@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lifecycle.data.log_files import LogFiles
 from lifecycle.data.predictions import MOMENT, OUTCOMES, SERVED
 
 _IDS = ("prediction_id", "record_id")
@@ -34,14 +35,14 @@ class Matched:
 
     Attributes:
         path: The part.
-        rows: ``row`` in the part, ``value`` that became true, ``observed_at``; in the order of the part.
+        rows: ``prediction_id``, ``value`` that became true, ``observed_at``; in the order of the part.
     """
 
     path: Path
     rows: pl.DataFrame
 
 
-def known(outcomes: Sequence[Path], as_of: datetime | None = None) -> pl.DataFrame:
+def known(files: LogFiles, outcomes: Sequence[Path], as_of: datetime | None = None) -> pl.DataFrame:
     """The outcome that counts for each id, as of a moment.
 
     The same outcome (id, value, ``observed_at``) counts once, however often and whenever it comes. Of
@@ -49,13 +50,15 @@ def known(outcomes: Sequence[Path], as_of: datetime | None = None) -> pl.DataFra
     value.
 
     Args:
+        files: Of the log.
         outcomes: Parts of outcomes.
         as_of: Only what was observed before it; everything, if None.
 
     Returns:
         As ``OUTCOMES``, and ``versions``: how many different ones that id has.
     """
-    rows = pl.concat([pl.LazyFrame(schema=OUTCOMES), *(pl.scan_parquet(path) for path in outcomes)])
+    parts = [files.read(path, list(OUTCOMES)) for path in outcomes]
+    rows = pl.concat([pl.LazyFrame(schema=OUTCOMES), *parts])
     if as_of:
         rows = rows.filter(pl.col("observed_at") < as_of.astimezone(UTC))
     different = rows.group_by(*_IDS, "value", "observed_at").agg(pl.col("received_at").min())
@@ -64,6 +67,7 @@ def known(outcomes: Sequence[Path], as_of: datetime | None = None) -> pl.DataFra
 
 
 def join(
+    files: LogFiles,
     predictions: Sequence[Path],
     outcomes: pl.DataFrame,
     as_of: datetime,
@@ -79,12 +83,13 @@ def join(
     Memory grows with the outcomes and with the longest part, not with the predictions.
 
     Args:
+        files: Of the log.
         predictions: Parts of predictions.
         outcomes: From ``known``.
         as_of: Only predictions answered before it.
         shares: Of the traffic.
     """
-    found = _find(predictions, outcomes, as_of, shares)
+    found = _find(files, predictions, outcomes, as_of, shares)
     value = outcomes.select("value", "observed_at", "received_at").with_row_index("outcome")
     best = (
         found.join(value, on="outcome")
@@ -95,14 +100,14 @@ def join(
         .sort("part", "row")
     )
     for (part,), rows in best.group_by("part", maintain_order=True):
-        yield Matched(predictions[int(str(part))], rows.select("row", "value", "observed_at"))
+        yield Matched(predictions[int(str(part))], rows.select("prediction_id", "value", "observed_at"))
 
 
-def reached(predictions: Sequence[Path], outcomes: pl.DataFrame) -> pl.Series:
+def reached(files: LogFiles, predictions: Sequence[Path], outcomes: pl.DataFrame) -> pl.Series:
     """Which outcomes have a prediction, whatever its share and time: True in the order of ``outcomes``."""
     found = pl.Series([False]).new_from_index(0, outcomes.height)
     for path in predictions:
-        ids = pl.read_parquet(path, columns=list(_IDS))
+        ids = files.read(path, _IDS).collect()
         found |= _either([outcomes[name].is_in(ids[name].drop_nulls().implode()) for name in _IDS])
     return found
 
@@ -113,7 +118,11 @@ def _either(masks: Sequence[pl.Series]) -> pl.Series:
 
 
 def _find(
-    predictions: Sequence[Path], outcomes: pl.DataFrame, as_of: datetime, shares: Sequence[str]
+    files: LogFiles,
+    predictions: Sequence[Path],
+    outcomes: pl.DataFrame,
+    as_of: datetime,
+    shares: Sequence[str],
 ) -> pl.DataFrame:
     """Every prediction an outcome reaches, as ``_FOUND``."""
     numbered = outcomes.with_row_index("outcome")
@@ -123,7 +132,7 @@ def _find(
     before = {**_FOUND, "before": pl.Boolean()}
     direct, of_record = [pl.DataFrame(schema=_FOUND)], [pl.DataFrame(schema=before)]
     for number, path in enumerate(predictions):
-        rows = _candidates(path, number, as_of, shares)
+        rows = _candidates(files, path, number, as_of, shares)
         direct.append(rows.join(by_prediction, on="prediction_id").select(*_FOUND))
         reaching = rows.join(by_record, on="record_id").with_columns(
             before=pl.col("at") < pl.col("observed_at")
@@ -132,10 +141,12 @@ def _find(
     return pl.concat([*direct, _nearest(pl.concat(of_record)).select(*_FOUND)])
 
 
-def _candidates(path: Path, number: int, as_of: datetime, shares: Sequence[str]) -> pl.DataFrame:
+def _candidates(
+    files: LogFiles, path: Path, number: int, as_of: datetime, shares: Sequence[str]
+) -> pl.DataFrame:
     return (
-        pl.scan_parquet(path, row_index_name="row")
-        .select("row", *_IDS, "at", "share")
+        files.read(path, (*_IDS, "at", "share"))
+        .with_row_index("row")
         .filter(pl.col("share").is_in(list(shares)) & (pl.col("at") < as_of.astimezone(UTC)))
         .with_columns(key=pl.coalesce("record_id", "prediction_id"), part=pl.lit(number, pl.UInt32))
         .collect()

@@ -16,6 +16,9 @@ from lifecycle.data.parsing import DTYPES
 FEATURE = "feature."
 """What the column of a feature begins with; no other column has a dot in it, and no field can."""
 
+SUBJECT = "subject"
+"""The column of whom a row is about, where records are sealed."""
+
 MOMENT = pl.Datetime("us", "UTC")
 OUTCOMES: dict[str, pl.DataType] = {
     "prediction_id": pl.String(),
@@ -53,6 +56,7 @@ class Requests:
         answers: All predictions in order, float64 little-endian.
         record_ids: One per prediction; None where none was sent.
         features: Feature -> one value per prediction.
+        subjects: Whom each prediction is about; None where records are not sealed.
     """
 
     release: str
@@ -68,6 +72,7 @@ class Requests:
     answers: bytes
     record_ids: Sequence[str | None]
     features: dict[str, list[Any]]
+    subjects: Sequence[str] | None = None
 
 
 def prediction_table(schema: RecordSchema, requests: Requests) -> pl.DataFrame:
@@ -99,14 +104,20 @@ def prediction_table(schema: RecordSchema, requests: Requests) -> pl.DataFrame:
         pl.Series("record_id", requests.record_ids, dtype=pl.String),
         pl.Series("prediction", np.frombuffer(requests.answers, dtype="<f8")),
         *(_column(spec, requests.features[spec.name]) for spec in schema.features),
+        *([] if requests.subjects is None else [pl.Series(SUBJECT, requests.subjects, dtype=pl.String)]),
     )
 
 
-def outcome_table(rows: Sequence[tuple[str | None, str | None, float, int, int]]) -> pl.DataFrame:
-    """Outcomes as logged: ids, value, and both times in microseconds since 1970 UTC."""
+Outcome = tuple[str | None, str | None, float, int, int, str | None]
+"""Ids, value, both times in microseconds since 1970 UTC, and whom it is about."""
+
+
+def outcome_table(rows: Sequence[Outcome]) -> pl.DataFrame:
+    """Outcomes as logged; with a column ``SUBJECT`` where they name somebody."""
     raw = dict.fromkeys(("observed_at", "received_at"), pl.Int64())
-    frame = pl.DataFrame(rows, schema={**OUTCOMES, **raw}, orient="row")
-    return frame.with_columns(pl.col(name).cast(MOMENT) for name in raw)
+    frame = pl.DataFrame(rows, schema={**OUTCOMES, **raw, SUBJECT: pl.String()}, orient="row")
+    frame = frame.with_columns(pl.col(name).cast(MOMENT) for name in raw)
+    return frame.drop(SUBJECT) if frame[SUBJECT].null_count() == frame.height else frame
 
 
 def _column(spec: FieldSpec, values: list[Any]) -> pl.Series:

@@ -14,10 +14,11 @@ import polars as pl
 from lifecycle.core.params import SourceParams
 from lifecycle.core.record import RecordSchema
 from lifecycle.data.batch import ROW, Chunk
+from lifecycle.data.log_files import LogFiles
 from lifecycle.data.log_parts import CompactedLog
 from lifecycle.data.outcome_join import Matched, join, known
 from lifecycle.data.parsing import DTYPES
-from lifecycle.data.predictions import FEATURE
+from lifecycle.data.predictions import FEATURE, SUBJECT
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +30,19 @@ class Logged:
     Attributes:
         folder: The system's folder of the log; need not be there yet.
         as_of: Only predictions answered and outcomes observed before it exist; timezone-aware.
+        files: How its parts lie on disk.
     """
 
     folder: Path
     as_of: datetime
+    files: LogFiles
 
 
 def faults(schema: RecordSchema, _source: SourceParams) -> Iterator[str]:
     """The fields that every record needs and no request carries."""
+    keys = {key.name for key in schema.keys}
     for spec in schema.fields:
-        carried = spec.feature or spec.record_id or spec.event_time or spec.label
+        carried = spec.feature or spec.name in keys or spec.event_time or spec.label
         if not (carried or spec.optional):
             yield f"kind: {spec.name} is not optional, and as it is no feature, requests do not carry it"
 
@@ -57,12 +61,13 @@ def chunks(schema: RecordSchema, logged: Logged) -> Iterator[Chunk]:
     """
     if not logged.folder.is_dir():
         return
-    log = CompactedLog(logged.folder, logged.folder.name)
+    files = logged.files
+    log = CompactedLog(logged.folder, logged.folder.name, files)
     number, left_out = 1, 0
     with log.held():  # no retention deletes what is being read
-        outcomes = known(log.paths("outcomes"), logged.as_of)
-        for matched in join(log.paths("predictions"), outcomes, logged.as_of):
-            frame = _rows(schema, matched)
+        outcomes = known(files, log.paths("outcomes"), logged.as_of)
+        for matched in join(files, log.paths("predictions"), outcomes, logged.as_of):
+            frame = _rows(schema, files, matched)
             if frame is None:
                 left_out += matched.rows.height
                 continue
@@ -76,14 +81,17 @@ def chunks(schema: RecordSchema, logged: Logged) -> Iterator[Chunk]:
         )
 
 
-def _rows(schema: RecordSchema, matched: Matched) -> pl.DataFrame | None:
+def _rows(schema: RecordSchema, files: LogFiles, matched: Matched) -> pl.DataFrame | None:
     """Rows of one part as the record has them; None where the part lacks a feature."""
-    columns = pl.read_parquet_schema(matched.path)
+    columns = set(files.columns(matched.path))
     if any(FEATURE + spec.name not in columns and not spec.optional for spec in schema.features):
         return None
     wanted = [FEATURE + spec.name for spec in schema.features if FEATURE + spec.name in columns]
-    logged = pl.read_parquet(matched.path, columns=["prediction_id", "record_id", "at", *wanted])
-    rows = logged[matched.rows["row"]].with_columns(matched.rows["value"])
+    keys = ["prediction_id", "record_id", "at", *([SUBJECT] if schema.about else [])]
+    logged = files.read(matched.path, [*keys, *wanted]).collect()
+    rows = logged.join(
+        matched.rows.select("prediction_id", "value"), on="prediction_id", maintain_order="right"
+    )
     return rows.select(*(_field(schema, spec.name, rows.columns) for spec in schema.fields))
 
 
@@ -94,6 +102,8 @@ def _field(schema: RecordSchema, name: str, columns: list[str]) -> pl.Expr:
         return (value != 0 if spec.kind == "boolean" else value.cast(DTYPES[spec.kind])).alias(name)
     if FEATURE + name in columns:
         return pl.col(FEATURE + name).alias(name)
+    if schema.about and name == schema.about.name:
+        return pl.col(SUBJECT).cast(DTYPES[spec.kind]).alias(name)
     if spec.record_id:
         return pl.coalesce("record_id", "prediction_id").alias(name)
     if spec.event_time:

@@ -104,3 +104,4 @@ class ConsentLedger:
                 "VALUES (?, ?, ?, ?, ?)",
                 [(ref, purpose, int(granted), since, now) for ref in unique],
             )
+            self._table.count_change(connection)

@@ -17,7 +17,7 @@ from lifecycle.records.key_table import KeyTable, index_of, subjects_of
 from lifecycle.records.subject_keys import REF_BYTES, SECRET_BYTES
 from lifecycle.records.wrapping import TableKey
 
-_BLIND_BYTES = 16
+BLIND_BYTES = 16
 _ENOUGH_TO_JUDGE = 200
 _MOST_REPEATS = 20
 
@@ -188,7 +188,7 @@ def tombstone_key(key: TableKey) -> bytes:
 
 def tombstone(secret: bytes, blind: bytes) -> bytes:
     """What stays of an index entry when its subject is erased."""
-    return hmac.digest(secret, blind, "sha256")[:_BLIND_BYTES]
+    return hmac.digest(secret, blind, "sha256")[:BLIND_BYTES]
 
 
 def _blinds(keys: Sequence[TableKey], identifiers: Sequence[str]) -> dict[str, dict[int, bytes]]:
@@ -196,7 +196,7 @@ def _blinds(keys: Sequence[TableKey], identifiers: Sequence[str]) -> dict[str, d
     return {
         text: {
             key.version: hmac.digest(key.secret, unicodedata.normalize("NFC", text).encode(), "sha256")[
-                :_BLIND_BYTES
+                :BLIND_BYTES
             ]
             for key in keys
         }

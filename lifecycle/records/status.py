@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.records.key_table import KeyTable
+from lifecycle.records.key_table import KeyTable, subjects_of
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class TableKeyStatus:
 
     Attributes:
         version: Its number.
-        purpose: ``subjects/GROUP`` or ``index/FIELD``.
+        purpose: ``subjects/GROUP``, ``subjects/log/GROUP`` (of segments of a prediction log) or
+            ``index/FIELD``.
         state: ``active``, ``retiring`` or ``destroyed``.
         kek_version: Version of the provider's key that wraps it.
         subject_keys: How many subject keys it wraps, of all generations.
@@ -48,6 +49,14 @@ class KeyStatus:
     audit_entries: int
     audit_head: str
 
+    def has_subjects_of(self, group: str) -> bool:
+        """Whether a dataset group ever had a key for its subjects."""
+        return any(key.purpose == subjects_of(group) for key in self.keys)
+
+    def subject_keys(self, group: str) -> int:
+        """How many keys the subjects of a dataset group have, of all generations."""
+        return sum(key.subject_keys for key in self.keys if key.purpose == subjects_of(group))
+
 
 def key_status(table: KeyTable) -> KeyStatus:
     """Count what is in a key table.
@@ -57,7 +66,10 @@ def key_status(table: KeyTable) -> KeyStatus:
         ConfigError, UnavailableError: The database or the provider does not answer.
     """
     with table.reading() as connection:
-        [(subjects,)] = connection.rows("SELECT COUNT(DISTINCT subject_ref) FROM subjects")
+        [(subjects,)] = connection.rows(
+            "SELECT COUNT(DISTINCT s.subject_ref) FROM subjects s "
+            "JOIN table_keys k ON k.version = s.tek_version WHERE k.purpose NOT LIKE 'subjects/log/%'"
+        )
         held = dict(connection.rows("SELECT tek_version, COUNT(*) FROM subjects GROUP BY tek_version"))
         keys = [
             TableKeyStatus(version, purpose, state, kek, held.get(version, 0))

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from lifecycle.core.errors import KeyMissingError, ManifestError
+from lifecycle.core.errors import ConfigError, KeyMissingError, ManifestError
 from lifecycle.core.ports import Signer
-from lifecycle.core.record import SUBJECT_REF, RecordSchema
+from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
+from lifecycle.core.suggest import nearest
 from lifecycle.records import manifest
 from lifecycle.records.access import Gate
-from lifecycle.records.audit import AuditTrail, Read
+from lifecycle.records.audit import AuditTrail
 from lifecycle.records.consent import ConsentLedger
 from lifecycle.records.derivation import Suite
+from lifecycle.records.entries import Read
 from lifecycle.records.ephemeral import EphemeralKey
 from lifecycle.records.identifiers import Identifiers
 from lifecycle.records.key_ring import SqlKeyRing
@@ -29,7 +31,11 @@ from lifecycle.records.key_table import KeyTable
 from lifecycle.records.plan import Plan
 from lifecycle.records.sealing import seal_segment
 from lifecycle.records.segment import Opened, SealedSegment
+from lifecycle.records.segment_keys import SegmentKey, SegmentKeys
 from lifecycle.records.subject_keys import REF_BYTES
+
+COMPACTION = "compaction"
+"""The purpose for which segments of a prediction log are opened."""
 
 _RECORD_REF = b"lifecycle record ref v1\0"
 
@@ -60,12 +66,14 @@ class SystemVault:
         subject = schema.subject_id
         assert subject is not None, "a record with sensitive fields names its subject"
         self._dataset = system
-        self._groups = schema.access_groups
+        # Scores name their records too: whoever may not see the id of a record does not see it there.
+        self._groups = {SCORED_RECORD: schema.access_groups[schema.record_id.name], **schema.access_groups}
         self._choices = {field.name: field.choices for field in schema.fields if field.choices}
         self._table = table
         self._people = Identifiers(table, f"{system}.{subject.name}", group=system)
         self._keys = SqlKeyRing(table)
         self._consent = ConsentLedger(table)
+        self._segment_keys = SegmentKeys(table, system)
         self._ephemeral = EphemeralKey()
         self._audit = audit
         self._gate = gate
@@ -110,8 +118,13 @@ class SystemVault:
         """What was concealed by this very object."""
         return self._ephemeral.reveal(content)
 
-    def seal(self, table: Any, path: Path) -> None:
+    def seal(self, table: Any, path: Path, groups: Mapping[str, str] | None = None) -> None:
         """Write an Arrow table with a column ``SUBJECT_REF``; the same rows make the same bytes.
+
+        Args:
+            table: The rows.
+            path: The file.
+            groups: Access group by column, where they are not those of the record's fields.
 
         Raises:
             ErasedError: A subject was erased.
@@ -121,10 +134,11 @@ class SystemVault:
         segment = self._segment(path.stem, refs)
         self._audit.know_segment(str(segment), list(dict.fromkeys(refs)))
         names = set(table.schema.names) - {SUBJECT_REF}
+        known = self._groups if groups is None else groups
         plan = Plan(
             dataset=self._dataset,
             subject=SUBJECT_REF,
-            groups={name: self._groups.get(name, "clinical") for name in names},
+            groups={name: known.get(name, "clinical") for name in names},
             choices={name: choices for name, choices in self._choices.items() if name in names},
             suite=Suite.AES_256_SIV,
         )
@@ -165,7 +179,7 @@ class SystemVault:
         if not paths:
             return
         segments = [SealedSegment(path) for path in self._verified(paths)]
-        groups = sorted({self._groups.get(name, "clinical") for name in columns})
+        groups = _groups_of(segments, columns)
         self._gate.admit(
             Read(
                 actor=self._actor,
@@ -179,6 +193,54 @@ class SystemVault:
         )
         for segment in segments:
             yield segment.read(self._keys, groups, columns)
+
+    def segment_key(self, name: bytes) -> SegmentKey:
+        """The key of a segment of the prediction log; that it was asked for is on record.
+
+        No policy is asked: it is opened to be sealed person by person, and nobody is shown it.
+
+        Raises:
+            KeyMissingError: It is gone.
+        """
+        key = self._segment_keys.get(name)
+        self._audit.know_segment(name.hex(), [name])  # whose rows are in it is seen when it is opened
+        self._audit.record(
+            Read(actor=self._actor, purpose=COMPACTION, dataset=self._dataset, segments=(name.hex(),))
+        )
+        return key
+
+    def drop_segment_keys(self, names: Sequence[bytes]) -> None:
+        """Destroy keys of segments whose rows are sealed elsewhere."""
+        self._segment_keys.destroy(names)
+
+    def columns(self, paths: Sequence[Path]) -> dict[str, str]:
+        """The columns that sealed files have in common, each with its access group; needs no key.
+
+        Raises:
+            SealError: A file is not sealed, or not whole.
+        """
+        found: dict[str, str] = {}
+        for number, path in enumerate(paths):
+            there = SealedSegment(path).sealed.access_groups
+            found = {name: group for name, group in there.items() if not number or name in found}
+        return found
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when this actor may open these fields of the record for a purpose; nothing is opened.
+
+        Raises:
+            AccessDeniedError: The policy does not allow it; that is on record.
+        """
+        groups = tuple(sorted({self._groups[name] for name in columns}))
+        self._gate.check(
+            Read(
+                actor=self._actor,
+                purpose=purpose,
+                dataset=self._dataset,
+                columns=tuple(columns),
+                groups=groups,
+            )
+        )
 
     def _verified(self, paths: Sequence[Path]) -> list[Path]:
         folder = paths[0].parent
@@ -195,3 +257,21 @@ class SystemVault:
         """The identity of a file: its name and whose rows it holds, all of which it shows anyway."""
         held = hashlib.sha256(b"".join(sorted(refs))).hexdigest()
         return uuid5(NAMESPACE_OID, f"{self._dataset}/{name}/{held}")
+
+
+def _groups_of(segments: Sequence[SealedSegment], columns: Sequence[str]) -> list[str]:
+    """The access groups that these columns were sealed in: as the files say, to which the keys are bound.
+
+    Raises:
+        ConfigError: A column is not there.
+    """
+    groups = set()
+    for segment in segments:
+        there = segment.sealed.access_groups
+        if strange := [name for name in columns if name not in there]:
+            raise ConfigError(
+                f"{segment.path} has no column {', '.join(map(repr, strange))}{nearest(strange[0], there)}",
+                hint=f"it has: {', '.join(f'{name} ({group})' for name, group in there.items())}",
+            )
+        groups |= {there[name] for name in columns}
+    return sorted(groups)

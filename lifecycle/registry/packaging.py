@@ -70,7 +70,7 @@ def example_of(schema: RecordSchema) -> dict[str, Any] | None:
         return None
     record = {name: whole[0][name] for name in features}
     try:
-        schema.request_model().model_validate(record)
+        schema.request_model(keys=False).model_validate(record)
     except ValidationError:
         return None
     return {name: _as_json(value) for name, value in record.items()}

@@ -12,6 +12,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import LifecycleError
@@ -32,6 +33,9 @@ def main() -> None:
         "--until-eof", action="store_true", help="end when stdin ends, as when the parent dies"
     )
     parser.add_argument("--estimator", default="", help="the command that runs a scikit-learn estimator")
+    parser.add_argument(
+        "--custody", default="", help="`module:function` that opens the custody of sealed records"
+    )
     parser.add_argument("--log", type=Path, help="folder of the prediction log; nothing is logged without it")
     options = parser.parse_args()
     if options.until_eof:
@@ -45,6 +49,7 @@ def main() -> None:
             poll_seconds=60.0,
             log=options.log,
             load_engine=partial(load_engine, estimator=estimator, workers=workers),
+            open_custody=resolve_name(options.custody) if options.custody else None,
         )
         run_server(app, options.host, options.port)
     except LifecycleError as error:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lifecycle.serving.metrics import Metrics
     from lifecycle.serving.tracing import Spans
 
+SCORING, LOGGING = "scoring", "logging"
+"""Purposes that a subject may withdraw their consent to."""
+
 Settled = Callable[[bool], None]
 """Told whether an entry is in the log as safely as promised; raises nothing."""
 
@@ -65,6 +68,9 @@ class Account:
         """
         if self._log is None:
             return None
+        if asked.subjects and self._withdrawn(asked.subjects):
+            self._log.unlogged("withdrawn", 1, len(asked.tensors))
+            return None
         if self._sampled < 1 and not sampled(_key(asked, prediction_id), self._sampled):
             self._log.unlogged("sampled", 1, len(asked.tensors))
             return None
@@ -83,6 +89,11 @@ class Account:
                 predictions=predictions,
             )
         )
+
+    def _withdrawn(self, subjects: Sequence[str]) -> bool:
+        """Whether somebody in a request allows no logging: then none of it is logged."""
+        custody = self.live.custody
+        return custody is not None and bool(custody.refused(subjects, LOGGING))
 
     def write(self, answers: Sequence[tuple[bytes | None, Settled]]) -> None:
         """Log answers by one write, and say of each whether it is as safe as promised, now or later.
@@ -194,7 +205,7 @@ class Accounts:
         if self.log is not None and manifest.logging != "none":
             schema = live.schema.model_dump_json().encode()
             system, durability = live.deployment.system, manifest.serving.durability
-            appender = self.log.predictions(system, live.digest, schema, durability)
+            appender = self.log.predictions(system, live.digest, schema, durability, live.custody)
         return Account(live, appender, self.metrics)
 
 

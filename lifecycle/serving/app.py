@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from lifecycle import __version__
-from lifecycle.core.ports import Ledger, ReleaseStore
+from lifecycle.core.ports import Ledger, OpenCustody, ReleaseStore
 from lifecycle.core.suggest import nearest
 from lifecycle.serving import engine, problems, protocols, responses
 from lifecycle.serving.accounts import Accounts
@@ -63,6 +63,7 @@ def create_app(
     mlflow: str = "",
     seat: Seat | None = None,
     state: Path | None = None,
+    open_custody: OpenCustody | None = None,
 ) -> FastAPI:
     """Make the service; it follows the ledger while it runs.
 
@@ -79,9 +80,10 @@ def create_app(
         counters: Folder in which the workers of a service share their counters; None: there is one.
         seat: This worker's place among the workers of the service; None if it is the only one.
         state: The project's state folder, where switches are announced; None: they are seen by polling.
+        open_custody: Opens the custody of a system whose records are sealed; None: nothing sealed is served.
     """
     keys = keys or KeyRing(None)
-    live = LiveReleases(ledger, store, load_engine, poll_seconds, seat)
+    live = LiveReleases(ledger, store, load_engine, poll_seconds, seat, open_custody)
     metrics = Metrics(counters, facts=lambda: facts_of(live, desk, accounts))
     accounts = Accounts(metrics)
     desk = Desk(Routes(live, accounts).find, keys)

@@ -19,6 +19,10 @@ MAX_REQUEST_ID = 128
 """Longest request id that is kept and given back, bytes."""
 
 Headers = Sequence[tuple[bytes, bytes]]
+RecordIds = list[str | int | None] | None
+"""The records' ids as sent; None if none was."""
+Subjects = list[str] | None
+"""Whom each record is about, as text; None where records are not sealed."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,7 @@ class Asked:
         tensors: The model's inputs, one row per record.
         single: Whether the request held one bare record, so that the answer is one bare prediction.
         record_ids: The records' ids as sent; None if none was.
+        subjects: Whom each record is about; None where records are not sealed.
         shape: How ``inputs`` is to be read, as in the prediction log.
         inputs: What the prediction log keeps.
         context: What the format itself needs to write the answer, such as the names of the outputs asked for.
@@ -88,10 +93,11 @@ class Asked:
 
     tensors: Tensors
     single: bool
-    record_ids: list[str | int | None] | None
+    record_ids: RecordIds
     shape: Shape
     inputs: bytes
     context: object = None
+    subjects: Subjects = None
 
 
 @dataclass(slots=True)

@@ -117,6 +117,7 @@ class FastLane(HttpToolsProtocol):
             super().on_message_complete()
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()  # a connection that stays open keeps nothing of what was asked
         request = Request("POST", self.url.decode(), self.headers, body, time.perf_counter())
         self._last = not self.parser.should_keep_alive()
         if self._waiting or self._behind:

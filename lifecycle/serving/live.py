@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from lifecycle.core.errors import LifecycleError, SensitiveFieldError, StateError, UnavailableError
-from lifecycle.core.ports import Engine, Ledger, ReleaseStore
+from lifecycle.core.errors import LifecycleError, StateError, UnavailableError
+from lifecycle.core.ports import Engine, Ledger, OpenCustody, ReleaseStore
 from lifecycle.core.release import MANIFEST, Manifest, read_schema
 from lifecycle.core.values import Deployment
 from lifecycle.serving import memory
 from lifecycle.serving.board import Board, Seat, Slot, token_of
+from lifecycle.serving.custodies import Custodies
 from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.standing import Standing, Swap, same
 
@@ -69,6 +70,7 @@ class LiveReleases:
         load_engine: Loads and warms up the model of a folder.
         poll_seconds: How often the ledger is read.
         seat: This worker's place among the others; None for a service of one process.
+        open_custody: Opens the custody of a system whose records are sealed; None: it is not served.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class LiveReleases:
         load_engine: LoadEngine,
         poll_seconds: float,
         seat: Seat | None = None,
+        open_custody: OpenCustody | None = None,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._load_engine = load_engine
         self._poll_seconds = poll_seconds
+        self._custodies = Custodies(open_custody)
         self._seat = seat or Board().seat()
         self._stopped = False
         self._look = threading.Event()
@@ -148,6 +152,7 @@ class LiveReleases:
     def _follow(self) -> None:
         while not self._stopped:
             self.poll()
+            self._custodies.refresh()
             self._look.wait(self._poll_seconds)
             self._look.clear()
 
@@ -253,12 +258,8 @@ class LiveReleases:
         folder = self._store.fetch(deployment.release)
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         schema = read_schema(folder)
-        if schema.is_sealed and manifest.logging != "none":
-            raise SensitiveFieldError(
-                f"record {schema.name} has sensitive fields, and the prediction log is not sealed",
-                hint="score it in batches, or set requirements.logging: none and train again",
-            )
-        release = LiveRelease(deployment, manifest, schema, self._load_engine(folder))
+        custody = self._custodies.of(deployment.system, schema)
+        release = LiveRelease(deployment, manifest, schema, self._load_engine(folder), custody)
         _ = release.requests, release.reader  # built here, not by the first request
         return release
 

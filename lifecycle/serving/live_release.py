@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, TypeAdapter
 
-from lifecycle.core.ports import Engine
+from lifecycle.core.ports import Custody, Engine
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import Manifest
 from lifecycle.core.values import Deployment
@@ -27,12 +27,14 @@ class LiveRelease:
         manifest: Of the verified release.
         schema: What a request must look like.
         engine: The loaded model.
+        custody: Of whom its records are about; None where they are not sealed.
     """
 
     deployment: Deployment
     manifest: Manifest
     schema: RecordSchema
     engine: Engine
+    custody: Custody | None = None
 
     @cached_property
     def request_model(self) -> type[BaseModel]:

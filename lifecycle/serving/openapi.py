@@ -196,13 +196,14 @@ def _responses(release: LiveRelease, example: dict[str, Any]) -> dict[str, Any]:
 def _table(release: LiveRelease) -> str:
     """The fields of a request with their units and bounds, in Markdown."""
     fields = release.request_model.model_fields
-    specs = [spec for spec in release.schema.fields if spec.name in fields]
+    keys = {key.name: key for key in release.schema.keys}
+    specs = [keys.get(spec.name, spec) for spec in release.schema.fields if spec.name in fields]
     rows = [f"| `{spec.name}` | {_type(spec)} | {spec.unit} | {_limits(spec)} |" for spec in specs]
     return "\n".join(["| Field | Type | Unit | Bounds |", "|---|---|---|---|", *rows])
 
 
 def _type(spec: FieldSpec) -> str:
-    left_out = "; may be left out" if spec.optional or spec.record_id else ""
+    left_out = "; may be left out" if spec.optional else ""
     return ("one of" if spec.choices else spec.kind) + left_out
 
 
@@ -215,7 +216,9 @@ def _limits(spec: FieldSpec) -> str:
     ]
     lengths = {"min_length": "at least", "max_length": "at most"}
     bounds += [
-        f"{word} {getattr(spec, name)} characters" for name, word in lengths.items() if getattr(spec, name)
+        f"{word} {count} character{'s' if count > 1 else ''}"
+        for name, word in lengths.items()
+        if (count := getattr(spec, name))
     ]
     return ", ".join(bounds + ([f"`{spec.pattern}`"] if spec.pattern else []))
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, create_model
 from lifecycle.core.synthetic import synthetic_records
 from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.openapi_problems import POSTED, problems_of
-from lifecycle.serving.outcomes import MAX_ID, MAX_OUTCOMES
+from lifecycle.serving.outcomes import MAX_ID, MAX_OUTCOMES, SUBJECT
 from lifecycle.serving.problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
@@ -32,6 +32,9 @@ def outcome_schema(release: LiveRelease) -> dict[str, Any]:
         "value": (label.annotation(), ...),
         "observed_at": (AwareDatetime, Field(description="When it became known, ISO 8601 with an offset")),
     }
+    if whom := release.schema.about:
+        described = Field(description=f"Whom it is about: the `{whom.name}` of the record")
+        fields[SUBJECT] = (int if whom.kind == "integer" else text, described)
     about = f"The truth about `{label.name}`, once it is known."
     model = create_model("Outcome", __config__=ConfigDict(extra="forbid"), __doc__=about, **fields)
     schema = model.model_json_schema(ref_template=_REF)
@@ -94,9 +97,10 @@ def outcome_operation(name: str, release: LiveRelease) -> dict[str, Any]:
 
 
 def _example(release: LiveRelease) -> dict[str, Any]:
-    record = synthetic_records(release.schema, 1)[0]
+    record, whom = synthetic_records(release.schema, 1)[0], release.schema.about
     return {
         "prediction_id": "30fc4454115cd3eb00000001",
+        **({SUBJECT: record[whom.name]} if whom else {}),
         "value": record[release.schema.label.name],
         "observed_at": datetime(2026, 1, 31, 12, tzinfo=UTC).isoformat(),
     }

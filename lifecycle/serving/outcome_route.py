@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from lifecycle.serving.accounts import Accounts
+from lifecycle.serving.accounts import LOGGING, Accounts
 from lifecycle.serving.desk import Send, Work
 from lifecycle.serving.exchange import Reply, Request
 from lifecycle.serving.keys import Access
@@ -18,7 +18,7 @@ from lifecycle.serving.log.entries import OutcomeEntry
 from lifecycle.serving.log.terms import Durability, UnloggedError
 from lifecycle.serving.log.writer import Appender
 from lifecycle.serving.outcomes import accepted, read_outcomes
-from lifecycle.serving.predicting import no_release
+from lifecycle.serving.predicting import no_release, refuse_objections
 from lifecycle.serving.problems import ProblemError
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -54,7 +54,8 @@ class OutcomeRoute:
             )
         # An outcome cannot be asked for again: it is kept at least as safely as any prediction.
         durability: Durability = "power" if release.manifest.serving.durability == "power" else "process"
-        return Posting(release, self._accounts.log.outcomes(self._system, durability), request, self)
+        log = self._accounts.log.outcomes(self._system, durability, release.custody)
+        return Posting(release, log, request, self)
 
     def refuse(self, problem: ProblemError) -> Reply:
         """As problem details."""
@@ -85,7 +86,10 @@ class Posting:
 
     def compute(self) -> None:
         """Read and check them all."""
-        self._entries = read_outcomes(self.live.schema, self.request.body, datetime.now(UTC))
+        self._entries = entries = read_outcomes(self.live.schema, self.request.body, datetime.now(UTC))
+        if custody := self.live.custody:
+            subjects = [entry.subject or "" for entry in entries]
+            refuse_objections(custody, subjects, LOGGING, single=len(subjects) == 1)
 
     def settle(self, send: Send) -> None:
         """Log all or none of them, then acknowledge."""

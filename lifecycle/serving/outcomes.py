@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +21,9 @@ MAX_ID = 512
 """Characters of the longest id."""
 AHEAD = timedelta(minutes=5)
 """How far a client's clock may run ahead of ours."""
+
+SUBJECT = "subject"
+"""The field of an outcome that names whom it is about, where records are sealed."""
 
 _FIELDS = ("prediction_id", "record_id", "value", "observed_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,6 +114,7 @@ class _Reader:
 
     def __init__(self, schema: RecordSchema, now: datetime) -> None:
         self._id = schema.record_id
+        self._about = schema.about
         self._label = schema.label
         self._received = (now - _EPOCH) // _MICROSECOND
         self._latest = (now + AHEAD - _EPOCH) // _MICROSECOND
@@ -123,15 +127,29 @@ class _Reader:
         value: Any = outcome.get("value")
         observed = _microseconds(outcome.get("observed_at"))
         faults = [
-            *_unknown(outcome),
+            *_unknown(outcome, self._known),
             *self._ids(prediction, record),
+            *self._subject_faults(outcome.get(SUBJECT)),
             *_value_faults(self._label, value),
             *self._time_faults(outcome.get("observed_at"), observed),
         ]
         if faults or observed is None:
             return faults
         key = None if record is None else str(int(record) if self._id.kind == "integer" else record)
-        return OutcomeEntry(prediction, key, float(value), observed, self._received)
+        subject = str(outcome[SUBJECT]) if self._about else None
+        return OutcomeEntry(prediction, key, float(value), observed, self._received, subject)
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        return (*_FIELDS, SUBJECT) if self._about else _FIELDS
+
+    def _subject_faults(self, given: Any) -> Iterator[_Found]:
+        if self._about is None:
+            return
+        if given is None:
+            yield SUBJECT, f"is missing: send the {self._about.name} of whom it is about", {}
+        else:
+            yield from _key_faults(SUBJECT, given, self._about)
 
     def _ids(self, prediction: Any, record: Any) -> Iterator[_Found]:
         if (prediction is None) == (record is None):
@@ -145,15 +163,7 @@ class _Reader:
         field, given, spec = "prediction_id", prediction, FieldSpec(name="prediction_id", kind="text")
         if prediction is None:
             field, given, spec = "record_id", record, self._id
-        if spec.kind == "integer":
-            if isinstance(given, bool) or not _is_whole(given):
-                yield field, "should be a whole number", {}
-        elif not isinstance(given, str):
-            yield field, "should be text", {}
-        elif not given:
-            yield field, "should not be empty", {}
-        elif len(given) > MAX_ID:
-            yield field, f"should have at most {MAX_ID} characters", {"max_length": MAX_ID}
+        yield from _key_faults(field, given, spec)
 
     def _time_faults(self, given: Any, observed: int | None) -> Iterator[_Found]:
         if given is None:
@@ -164,10 +174,23 @@ class _Reader:
             yield "observed_at", "should not be more than 5 minutes ahead of the server's clock", {}
 
 
-def _unknown(outcome: dict[str, Any]) -> Iterator[_Found]:
+def _key_faults(field: str, given: Any, spec: FieldSpec) -> Iterator[_Found]:
+    """What keeps a value from naming a prediction, a record or a subject."""
+    if spec.kind == "integer":
+        if isinstance(given, bool) or not _is_whole(given):
+            yield field, "should be a whole number", {}
+    elif not isinstance(given, str):
+        yield field, "should be text", {}
+    elif not given:
+        yield field, "should not be empty", {}
+    elif len(given) > MAX_ID:
+        yield field, f"should have at most {MAX_ID} characters", {"max_length": MAX_ID}
+
+
+def _unknown(outcome: dict[str, Any], known: Sequence[str]) -> Iterator[_Found]:
     for name in outcome:
-        if name not in _FIELDS:
-            yield name[:64], f"is not a field of an outcome{nearest(name, _FIELDS)}", {}
+        if name not in known:
+            yield name[:64], f"is not a field of an outcome{nearest(name, known)}", {}
 
 
 def _value_faults(label: FieldSpec, value: Any) -> Iterator[_Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifecycle.core.errors import OverloadedError
+from lifecycle.core.ports import Custody
 from lifecycle.core.suggest import nearest
-from lifecycle.serving.accounts import Account, Accounts
+from lifecycle.serving.accounts import SCORING, Account, Accounts
 from lifecycle.serving.desk import Send, Work, as_problem, overloaded, wanted
 from lifecycle.serving.exchange import Answers, Asked, Format, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson
@@ -25,7 +26,7 @@ from lifecycle.serving.live import LiveReleases
 from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.entries import row_ids
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.problems import ProblemError
+from lifecycle.serving.problems import MAX_FAULTS, ProblemError
 from lifecycle.serving.trace_context import read_trace_context
 from lifecycle.serving.tracing import Span
 
@@ -111,6 +112,26 @@ class PredictRoute:
         return self._formats[bare]
 
 
+def refuse_objections(custody: Custody, subjects: Sequence[str], purpose: str, *, single: bool) -> None:
+    """Refuse what is about people who were erased, or have withdrawn their consent.
+
+    Raises:
+        ProblemError: 403, with the positions of those in a request that holds several.
+    """
+    if refused := custody.refused(subjects, purpose):
+        shown = ", ".join(map(str, refused[:MAX_FAULTS])) + (", ..." if len(refused) > MAX_FAULTS else "")
+        which = (
+            "its subject"
+            if single
+            else f"the subjects of {len(refused)} records (at {shown}, counted from 0)"
+        )
+        raise ProblemError(
+            HTTPStatus.FORBIDDEN,
+            f"{which} may not be used for {purpose}: consent was withdrawn, or the person was erased; "
+            "leave them out",
+        )
+
+
 def no_release(live: LiveReleases, system: str) -> ProblemError:
     """Why nothing answers for a system."""
     standings = live.standings
@@ -153,6 +174,8 @@ class Prediction:
         """Read the request; run the model if it is in this process."""
         live = self.account.live
         self._asked = asked = self.format.read(live, self.request)
+        if asked.subjects and live.custody:
+            refuse_objections(live.custody, asked.subjects, SCORING, single=asked.single)
         if live.engine.inline:
             self.answer(asked, live.engine.predict(asked.tensors))
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from lifecycle.core.wiping import is_wiping
 from lifecycle.serving import memory
 from lifecycle.serving.doorway import Doorway
 from lifecycle.serving.lane import DRAINING, FastLane
 from lifecycle.serving.process import GRACE_SECONDS, Manner, listen, log_to_stderr, print_address
+from lifecycle.serving.wiped import WipedProtocol
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -148,11 +150,12 @@ class Server(uvicorn.Server):
             await asyncio.gather(asyncio.sleep(_LAST_SECONDS), self._doorway.greeted(_LAST_SECONDS))
         await super().shutdown(sockets)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _protocol(self) -> asyncio.BaseProtocol:
         protocol: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return protocol(
+        made = protocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
         )
+        return WipedProtocol(made) if is_wiping() else made
 
 
 def run_server(app: ASGIApp, host: str, port: int, manner: Manner = Manner()) -> None:  # noqa: B008 - frozen

@@ -17,9 +17,14 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from lifecycle.core.errors import StageError, UnavailableError
+from lifecycle.core.release import read_schema
 from lifecycle.core.settings import Settings, quiet_environment
 from lifecycle.core.values import Release
+from lifecycle.core.wiping import wiping
 from lifecycle.serving.client import Connection
+
+TRIAL_CUSTODY = "lifecycle.records.custody:open_trial"
+"""Seals the log of a trial under keys that nobody else holds; the serving room itself knows of no keys."""
 
 READY_SECONDS = 60.0
 """Longest wait for a server to be ready."""
@@ -57,6 +62,7 @@ def trial_server(settings: Settings, folder: Path, estimator: Sequence[str] = ()
     module = [sys.executable, "-P", "-m", "lifecycle.serving"]
     settings.state.mkdir(parents=True, exist_ok=True)
     command = [*module, "--release", str(folder), "--port", "0", "--until-eof"]
+    command += ["--custody", TRIAL_CUSTODY]
     if estimator:
         command += ["--estimator", shlex.join(estimator)]
     start = time.perf_counter()
@@ -68,7 +74,7 @@ def trial_server(settings: Settings, folder: Path, estimator: Sequence[str] = ()
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=quiet_environment(settings),
+            env=quiet_environment(settings) | (wiping() if read_schema(folder).is_sealed else {}),
         ) as process,
     ):
         try:

@@ -156,11 +156,8 @@ def request_bodies(system: str, schema: RecordSchema, settings: Settings) -> tup
         records = read_records(schema, layout.data, layout.manifest, "test", RECORDS)
         if records:
             return [json.dumps(record).encode() for record in records], "records of the test window"
-    fields = [schema.record_id.name, *(spec.name for spec in schema.features)]
-    made_up = [
-        {name: record[name] for name in dict.fromkeys(fields)}
-        for record in synthetic_records(schema, RECORDS)
-    ]
+    fields = [spec.name for spec in (*schema.keys, *schema.features)]
+    made_up = [{name: record[name] for name in fields} for record in synthetic_records(schema, RECORDS)]
     return [json.dumps(record, default=lambda moment: moment.isoformat()).encode() for record in made_up], (
         "made-up records of its schema, as there is no test window of it here"
     )

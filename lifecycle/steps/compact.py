@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 from lifecycle.core.errors import IntegrityError
+from lifecycle.core.ports import Vault
 from lifecycle.core.values import Value
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.log_writing import PartWriter
 from lifecycle.serving.log.recovery import closed_segments, recover
 from lifecycle.serving.log.retention import announce_deletion, first_day_kept
+from lifecycle.serving.log.unsealing import key_names
 from lifecycle.steps.segments import SegmentTables
 
 SEGMENT_FOLDERS = ("segments", "outcome-segments")
@@ -59,7 +61,9 @@ class Compaction(Value):
         )
 
 
-def compact(log: CompactedLog, now: datetime, retention_days: int | None = None) -> Compaction:
+def compact(
+    log: CompactedLog, now: datetime, retention_days: int | None = None, vault: Vault | None = None
+) -> Compaction:
     """Make parts of the segments that nobody writes any more, then delete what is too old.
 
     Servers may go on writing: their open segments are left alone. A segment that cannot be trusted stays
@@ -69,6 +73,7 @@ def compact(log: CompactedLog, now: datetime, retention_days: int | None = None)
         log: The system's log.
         now: What ``retention_days`` counts back from, timezone-aware.
         retention_days: Whole days that stay beside today's; None keeps all.
+        vault: Of a system whose records are sealed: opens segments, whose keys it destroys afterwards.
 
     Raises:
         BusyError: Another compaction, an import or an ingest is at work.
@@ -79,10 +84,10 @@ def compact(log: CompactedLog, now: datetime, retention_days: int | None = None)
     done = Compaction(system=log.system)
     faults: list[IntegrityError] = []
     with log.held():
-        _delete_segments(log)
+        _delete_segments(log, vault)
         faults += _recover(log.folder)
         for group in _groups(log.folder):
-            done += _carefully(log, group, faults)
+            done += _carefully(log, group, faults, vault)
         if retention_days is not None:
             announce_deletion(log.folder, log.listing().parts, now, retention_days)
             deleted = log.forget_days(first_day_kept(now, retention_days))
@@ -121,26 +126,28 @@ def _groups(folder: Path) -> Iterator[list[Path]]:
         yield group
 
 
-def _carefully(log: CompactedLog, group: Sequence[Path], faults: list[IntegrityError]) -> Compaction:
+def _carefully(
+    log: CompactedLog, group: Sequence[Path], faults: list[IntegrityError], vault: Vault | None
+) -> Compaction:
     """Compact a group; if it cannot be trusted, its segments one by one."""
     try:
-        return _compact(log, group)
+        return _compact(log, group, vault)
     except IntegrityError as error:
         done = Compaction(system=log.system)
         if len(group) == 1:
             faults.append(IntegrityError(f"{group[0].name}: {error.message}", hint=error.hint))
             return done
     for segment in group:
-        done += _carefully(log, [segment], faults)
+        done += _carefully(log, [segment], faults, vault)
     return done
 
 
-def _compact(log: CompactedLog, group: Sequence[Path]) -> Compaction:
+def _compact(log: CompactedLog, group: Sequence[Path], vault: Vault | None) -> Compaction:
     """One group, from its segments to parts that count."""
     names = {str(path.relative_to(log.folder)): path.stat().st_size for path in group}
     writer = PartWriter(log, hashlib.sha256("\n".join(names).encode()).hexdigest()[:16])
     try:
-        tables = SegmentTables(writer.add)
+        tables = SegmentTables(writer.add, vault.segment_key if vault else None)
         for path in group:
             tables.read(path)
         tables.flush()
@@ -149,8 +156,11 @@ def _compact(log: CompactedLog, group: Sequence[Path]) -> Compaction:
         writer.discard()
         raise
     unlogged = {reason: Unlogged(**counts) for reason, counts in tables.unlogged.items()}
+    for reason, rows in writer.left_out.items():
+        counted = unlogged.get(reason, Unlogged())
+        unlogged[reason] = Unlogged(requests=counted.requests + rows, rows=counted.rows + rows)
     log.commit(parts, names, unlogged)
-    _delete_segments(log)
+    _delete_segments(log, vault)
     return Compaction(
         system=log.system,
         segments=len(group),
@@ -160,13 +170,13 @@ def _compact(log: CompactedLog, group: Sequence[Path]) -> Compaction:
     )
 
 
-def _delete_segments(log: CompactedLog) -> None:
-    """Delete the segments whose rows stand in parts.
+def _delete_segments(log: CompactedLog, vault: Vault | None) -> None:
+    """Delete the segments whose rows stand in parts, and the keys of sealed ones before that.
 
     Raises:
         IntegrityError: One is of another size than the one that was read; it is kept.
     """
-    done = log.listing().segments
+    done, there = log.listing().segments, list[Path]()
     for name, size in done.items():
         path = log.folder / name
         if not path.exists():
@@ -176,6 +186,10 @@ def _delete_segments(log: CompactedLog) -> None:
                 f"{path} was compacted with {size} bytes and has {path.stat().st_size} now",
                 hint="two segments never have one name: see what wrote this one, then move it away",
             )
+        there.append(path)
+    if vault:
+        vault.drop_segment_keys([name for path in there for name in key_names(path)])
+    for path in there:
         path.unlink()
     if done:
         log.forget_segments(list(done))

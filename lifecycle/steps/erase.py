@@ -15,14 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 from lifecycle.core.erasure import AffectedVersion, PlaceScan, Proof, Queued, Receipt
-from lifecycle.core.errors import IntegrityError, LifecycleError, StateError, TransientError
-from lifecycle.core.ports import Clock, Ledger, ReleaseStore, Signer
-from lifecycle.core.release import MANIFEST, Manifest
-from lifecycle.data.dvc_objects import digest_of, snapshots_with
+from lifecycle.core.errors import IntegrityError, StateError
+from lifecycle.core.ports import Clock, Ledger, Signer
 from lifecycle.data.storage import storing
 from lifecycle.evaluation.receipt import render
 from lifecycle.records.erasure import Erasure
 from lifecycle.records.scan import Place, scan
+from lifecycle.steps.affected import ModelLineage
 
 SIGNATURE = ".sig"
 _BACKUPS = (
@@ -47,35 +46,40 @@ class Eraser:
         name: Name of the system.
         ref: The subject.
         actor: Who is acting.
+        admit: Returns when they may, and it is on the audit trail.
         erasure: Destroys keys.
         places: What is looked through, disjoint.
-        stores: Those of them that hold DVC's objects.
         unseen: Places that cannot be looked through, such as a remote in an object store.
+        lineage: Finds the models that were trained on the subject.
         receipts: The folder of receipts.
         queue_update: Queues an update.
+        settle_log: Compacts what servers have logged; how many sealed segments still wait.
     """
 
     name: str
     ref: bytes
     actor: str
+    admit: Callable[[], None]
     erasure: Erasure
     places: tuple[Place, ...]
-    stores: tuple[Path, ...]
     unseen: tuple[PlaceScan, ...]
+    lineage: ModelLineage
     ledger: Ledger
-    store: ReleaseStore
     signer: Signer
     clock: Clock
     receipts: Path
     queue_update: QueueUpdate
+    settle_log: Callable[[], int]
 
     def erase(self) -> datetime:
         """Destroy the keys of the subject, or finish what a crash interrupted; when it was done.
 
         Raises:
+            AccessDeniedError: The policy does not let the actor erase.
             KeyMissingError: The subject is unknown; nobody was erased.
             UnavailableError: The key table or its provider does not answer: nothing is reported as done.
         """
+        self.admit()
         self.erasure.erase([self.ref])
         moment = self.erasure.erased_at(self.ref)
         assert moment is not None, "erased, or an error"
@@ -95,41 +99,18 @@ class Eraser:
                 hint=f"run: lifecycle records erase {self.name} {self.ref.hex()}",
             )
         begun = time.monotonic()
+        waiting = self.settle_log()
         scans = tuple(scan(place, self.ref, erased) for place in self.places)
-        digests = {
-            digest for found in scans for file in found.held if (digest := digest_of(file.file)) is not None
-        }
-        snapshots = snapshots_with(self.stores, digests)
         return Proof(
             places=(*scans, *self.unseen),
-            snapshots=snapshots,
+            waiting=waiting,
+            snapshots=self.lineage.snapshots(scans),
             seconds=round(time.monotonic() - begun, 3),
         )
 
     def affected(self, proof: Proof) -> tuple[AffectedVersion, ...]:
         """The versions whose snapshot held the subject, in the order in which they were decided on."""
-        live = self.ledger.live(self.name)
-        versions: dict[str, AffectedVersion] = {}
-        for deployment in self.ledger.history(self.name):
-            release = deployment.release
-            if release.digest in versions:
-                continue
-            snapshot = ""
-            try:
-                folder = self.store.fetch(release)
-                snapshot = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).lineage.snapshot
-            except TransientError:
-                raise
-            except LifecycleError:
-                pass  # a release that is gone or broken: the receipt says that its snapshot is not known
-            versions[release.digest] = AffectedVersion(
-                version=deployment.version,
-                release=release.digest,
-                snapshot=snapshot,
-                live=live is not None and live.release.digest == release.digest,
-            )
-        held = {*proof.snapshots, ""}
-        return tuple(version for version in versions.values() if version.snapshot in held)
+        return self.lineage.versions(proof.snapshots)
 
     def queue(self, versions: tuple[AffectedVersion, ...]) -> Queued:
         """Queue an update that trains without the subject, where a model knew them; once per subject."""
@@ -137,7 +118,7 @@ class Eraser:
             return Queued(status="not needed", detail="no model that is deployed was trained on them")
         run = self.queue_update(self.name, f"erasure-{self.ref.hex()}")
         if run is None:
-            return Queued(status="by hand", detail=f"run: lifecycle update {self.name}")
+            return Queued(status="by hand", detail=f"run: lifecycle update {self.name} --trigger erasure")
         return Queued(status="queued", detail=run)
 
     def issue(

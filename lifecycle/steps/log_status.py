@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lifecycle.core.values import Value
 from lifecycle.data.log_parts import KINDS, CompactedLog, Unlogged
-from lifecycle.serving.log.entries import OutcomeEntry, PredictionEntry, UnloggedEntry
+from lifecycle.serving.log.entries import OutcomeEntry, PredictionEntry, SealedEntry, UnloggedEntry
 from lifecycle.serving.log.segment import read_segment
 from lifecycle.steps.compact import SEGMENT_FOLDERS
 
@@ -21,7 +21,7 @@ class Waiting(Value):
         open: Segments that a server writes, or that a dead one left.
         closed: Segments that are full.
         entries: Whole entries in them.
-        predictions: Rows of these.
+        predictions: Rows of these; of sealed ones, requests.
         outcomes: Outcomes among these.
         bytes: Size of the files.
     """
@@ -46,21 +46,21 @@ class Stored(Value):
 
 
 class LogStatus(Value):
-    """How the log of one system stands."""
+    """How the log of one system stands; ``parked`` is None where the log is sealed."""
 
     system: str
     stored: dict[str, Stored]
     waiting: Waiting
     unlogged: dict[str, Unlogged]
-    parked: int
+    parked: int | None
 
 
-def log_status(log: CompactedLog, parked: int) -> LogStatus:
+def log_status(log: CompactedLog, parked: int | None) -> LogStatus:
     """Look at a log; servers may write to it meanwhile.
 
     Args:
         log: The system's log.
-        parked: Outcomes without a prediction.
+        parked: Outcomes without a prediction; None: not counted, as the log is sealed.
 
     Raises:
         IntegrityError: A segment is none, or the list of parts was changed.
@@ -101,7 +101,8 @@ def as_text(status: LogStatus) -> str:
         f"  {'not logged':<12} {counts.rows:>12,} predictions of {counts.requests:,} requests: {reason}"
         for reason, counts in status.unlogged.items()
     ]
-    lines.append(f"  {'parked':<12} {status.parked:>12,} outcomes wait for their prediction")
+    if status.parked is not None:
+        lines.append(f"  {'parked':<12} {status.parked:>12,} outcomes wait for their prediction")
     return "\n".join(lines)
 
 
@@ -122,6 +123,8 @@ def _count(path: Path, waiting: dict[str, int], unlogged: dict[str, dict[str, in
             waiting["predictions"] += len(entry.predictions) // _ANSWER_BYTES
         elif isinstance(entry, OutcomeEntry):
             waiting["outcomes"] += 1
+        elif isinstance(entry, SealedEntry):
+            waiting[f"{entry.kind}s"] += 1
         elif isinstance(entry, UnloggedEntry):
             counts = unlogged.setdefault(entry.reason, {"requests": 0, "rows": 0})
             counts["requests"] += entry.requests

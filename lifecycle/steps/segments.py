@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lifecycle.core.errors import IntegrityError
+from lifecycle.core.ports import SegmentKey
 from lifecycle.core.record import RecordSchema
-from lifecycle.data.predictions import Requests, Table, outcome_table, prediction_table
+from lifecycle.data.predictions import Outcome, Requests, Table, outcome_table, prediction_table
 from lifecycle.serving.log.entries import OutcomeEntry, PredictionEntry, SchemaEntry, Shape, UnloggedEntry
 from lifecycle.serving.log.inputs import InputDecoder
 from lifecycle.serving.log.segment import read_segment
+from lifecycle.serving.log.unsealing import unsealed
 
 if TYPE_CHECKING:
     from lifecycle.data.log_parts import Kind
@@ -28,6 +30,7 @@ class SegmentTables:
 
     Args:
         add: Takes rows: their kind, the table, and the release of predictions.
+        key_of: Gives the key of a sealed segment by its name.
 
     Attributes:
         entries: Entries read.
@@ -35,11 +38,14 @@ class SegmentTables:
         unlogged: Reason -> requests and rows that were answered and not logged.
     """
 
-    def __init__(self, add: Callable[[Kind, Table, str], None]) -> None:
+    def __init__(
+        self, add: Callable[[Kind, Table, str], None], key_of: Callable[[bytes], SegmentKey] | None = None
+    ) -> None:
         self._add = add
+        self._key_of = key_of
         self._decoders: dict[str, tuple[RecordSchema, InputDecoder]] = {}
         self._answered: dict[tuple[str, Shape], list[PredictionEntry]] = defaultdict(list)
-        self._outcomes: list[tuple[str | None, str | None, float, int, int]] = []
+        self._outcomes: list[Outcome] = []
         self._waiting = 0
         self.entries = 0
         self.rows: dict[Kind, int] = {"predictions": 0, "outcomes": 0}
@@ -52,12 +58,19 @@ class SegmentTables:
             IntegrityError: It is damaged, or its entries do not fit each other.
         """
         reader = read_segment(segment)
-        for entry in reader:
+        for entry in unsealed(reader, self._key_of):
             if isinstance(entry, PredictionEntry):
                 self._take(entry)
             elif isinstance(entry, OutcomeEntry):
                 self._outcomes.append(
-                    (entry.prediction_id, entry.record_id, entry.value, entry.observed_at, entry.received_at)
+                    (
+                        entry.prediction_id,
+                        entry.record_id,
+                        entry.value,
+                        entry.observed_at,
+                        entry.received_at,
+                        entry.subject,
+                    )
                 )
                 self.rows["outcomes"] += 1
                 self._waiting += 1
@@ -123,5 +136,6 @@ def _table(
         answers=b"".join(entry.predictions for entry in entries),
         record_ids=asked.record_ids,
         features=asked.features,
+        subjects=asked.subjects,
     )
     return prediction_table(schema, requests)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Value
+from lifecycle.core.wiping import wiping
 
 _SERVING_GRACE = 15
 """Requests in flight have ten seconds to end, and the processes some to go; seconds."""
@@ -64,7 +65,8 @@ def default_services(settings: Settings) -> tuple[Service, ...]:
     """
     if settings.tracking.startswith(("http://", "https://")):
         return (_prefect(settings), _worker(), _serving(settings))
-    serving = _serving(settings).model_copy(update={"env": {"LIFECYCLE_MLFLOW_PAGES": "{mlflow}"}})
+    serving = _serving(settings)
+    serving = serving.model_copy(update={"env": {**serving.env, "LIFECYCLE_MLFLOW_PAGES": "{mlflow}"}})
     return (_prefect(settings), _mlflow(settings), _worker(), serving)
 
 
@@ -124,6 +126,7 @@ def _serving(settings: Settings) -> Service:
     return Service(
         name="serving",
         command=_python("lifecycle", "serve", "--port", "{port}"),
+        env=wiping() if settings.wipes else {},  # else it would have to start twice
         scheme="https" if settings.tls_certificate else "http",
         port=settings.serving_port,
         ready="/healthz",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,17 @@ from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from lifecycle.core.ports import Engine, Ledger, OpenVault, Registry, ReleaseStore, Signer, Vault
+    from lifecycle.core.ports import (
+        Custody,
+        Engine,
+        Ledger,
+        OpenCustody,
+        OpenVault,
+        Registry,
+        ReleaseStore,
+        Signer,
+        Vault,
+    )
     from lifecycle.core.record import RecordSchema
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.workspace import GitDvcWorkspace
@@ -69,10 +80,51 @@ def vault_opener(settings: Settings, system: str) -> OpenVault:
         office = open_office(settings)
         signer = Ed25519Signer(settings.keys, purpose=PURPOSE)
         return SystemVault(
-            system, schema, office.table, office.trail, office.gate, signer, actor=settings.actor
+            system, schema, office.table, office.trail, office.gate, signer, actor=actor_of(settings)
         )
 
     return opened
+
+
+def actor_of(settings: Settings) -> str:
+    """In whose name sealed records are opened: the owner of the API key that is set, else who claims to act.
+
+    Raises:
+        AccessDeniedError: The key does not open records, or the actor has one and did not present it.
+    """
+    from lifecycle.serving.keys import KeyRing
+
+    return KeyRing(settings.key_file).acting(settings.actor, settings.actor_key, time.time())
+
+
+def custody_opener(settings: Settings) -> OpenCustody:
+    """Opens the custodies of systems whose records are sealed, over one key table."""
+
+    def opened(system: str, schema: RecordSchema) -> Custody:
+        from lifecycle.records.custody import SystemCustody
+        from lifecycle.wiring.records import open_office
+
+        assert schema.about is not None
+        return SystemCustody(open_office(settings).table, system, schema.about.name)
+
+    return opened
+
+
+def trial_vault(system: str, folder: Path, schema: RecordSchema) -> Vault | None:
+    """A vault for made-up people: its keys, its audit and its policy lie in a folder and go with that."""
+    made(folder)
+    policy = folder / "access.yaml"
+    policy.write_text("format: 1\nactors: {trial: {scoring: [identifiers, clinical, free text]}}\n")
+    # Said in full: nothing of the environment may lead to the keys of real people.
+    settings = Settings(
+        project=folder,
+        home=Path("state"),
+        actor="trial",
+        keys_url="",
+        key_provider="",
+        access_policy=policy,
+    )
+    return vault_opener(settings, system)(schema)
 
 
 def open_engine(folder: Path, root: Path, workers: int | None = 1, *, bulk: bool = False) -> Engine:
@@ -109,16 +161,30 @@ def open_keys(settings: Settings) -> KeyFile:
     return KeyFile(settings.key_file)
 
 
-def open_log(settings: Settings, system: str) -> CompactedLog:
+def open_log(settings: Settings, schema: RecordSchema, system: str, vault: Vault | None) -> CompactedLog:
     """The Parquet side of a system's prediction log.
+
+    Args:
+        settings: Where things are.
+        schema: Of the system's record.
+        system: Its name.
+        vault: Of its records, where they are sealed.
+    """
+    from lifecycle.data.log_files import log_files
+    from lifecycle.data.log_parts import CompactedLog
+
+    return CompactedLog(settings.log / system, system, log_files(schema, vault))
+
+
+def schema_of_system(settings: Settings, system: str) -> RecordSchema:
+    """The schema of a system's record, as its code declares it.
 
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
     """
-    from lifecycle.data.log_parts import CompactedLog
+    from lifecycle.core.system import load_system
 
-    load_params(settings.project).system(system)
-    return CompactedLog(settings.log / system, system)
+    return load_system(load_params(settings.project).system(system).entry, settings.project).schema
 
 
 def made(folder: Path) -> Path:

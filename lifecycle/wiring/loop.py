@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
-from lifecycle.core.params import load_params
+from lifecycle.core.params import SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.wiring.adapters import (
     engine_loader,
@@ -23,11 +23,17 @@ from lifecycle.wiring.adapters import (
     open_signer,
     open_store,
     open_workspace,
+    schema_of_system,
+    trial_vault,
     vault_opener,
 )
 
 if TYPE_CHECKING:
+    from lifecycle.core.ports import Vault
     from lifecycle.core.scoring import ScoreRequest
+    from lifecycle.core.trigger import Trigger
+    from lifecycle.core.values import BatchMeasurements
+    from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.steps.compact import Compaction
     from lifecycle.steps.log_status import LogStatus
@@ -36,13 +42,16 @@ if TYPE_CHECKING:
     from lifecycle.steps.score import Scorer
 
 
-def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
+def open_loop(
+    settings: Settings, system: str, as_of: datetime | None = None, trigger: Trigger = "manual"
+) -> Loop:
     """The loop of one system with its real adapters.
 
     Args:
         settings: Where things are.
         system: Name of the system, a key of ``params.yaml``.
         as_of: The moment it stands for; now, if None.
+        trigger: Why it runs.
 
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
@@ -57,6 +66,7 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
     return Loop(
         name=system,
         as_of=as_of or clock.now(),
+        trigger=trigger,
         actor=settings.actor,
         reports=settings.state / "reports",
         releases=settings.releases,
@@ -69,8 +79,32 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
         open_vault=vault_opener(settings, system),
+        measure_batch=partial(_measure_batch, settings, system, workspace.root),
         compact_log=partial(compact_log, settings, system),
     )
+
+
+def _measure_batch(
+    settings: Settings, system: str, root: Path, release: Path, params: SystemParams
+) -> BatchMeasurements:
+    """Score a sample with a release.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        root: The project whose code a scikit-learn estimator may need.
+        release: Its folder.
+        params: Of the system.
+    """
+    from lifecycle.steps.measure_batch import BatchProbe
+
+    probe = BatchProbe(
+        system=system,
+        scratch=settings.state / "tmp",
+        open_vault=partial(trial_vault, system),
+        load_engine=engine_loader(root, bulk=True),
+    )
+    return probe.measure(release, params)
 
 
 def open_scorer(
@@ -168,19 +202,20 @@ def compact_log(settings: Settings, system: str) -> Compaction:
     from lifecycle.core.release import MANIFEST, Manifest
     from lifecycle.steps.compact import compact
 
-    log = open_log(settings, system)
+    log, vault = _log(settings, system)
     serving = load_params(settings.project).system(system).serving
     if live := open_ledger(settings).live(system):
         folder = open_store(settings).fetch(live.release)
         serving = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).serving
-    return compact(log, SystemClock().now(), serving.retention_days)
+    return compact(log, SystemClock().now(), serving.retention_days, vault)
 
 
 def log_status(settings: Settings, system: str) -> LogStatus:
     """How a system's prediction log stands."""
     from lifecycle.steps.log_status import log_status as look
 
-    return look(open_log(settings, system), outcome_counts(settings, system).parked)
+    log, vault = _log(settings, system)
+    return look(log, None if vault else outcome_counts(settings, system).parked)
 
 
 def import_outcomes(
@@ -196,13 +231,11 @@ def import_outcomes(
         utc: Whether times without an offset are UTC.
         skip_bad: Leave bad rows out instead of refusing the file.
     """
-    from lifecycle.core.system import load_system
     from lifecycle.data.outcome_file import OutcomeFile
     from lifecycle.data.outcome_import import import_outcomes as store
 
-    log = open_log(settings, system)
-    entry = load_params(settings.project).system(system).entry
-    read = OutcomeFile(file, load_system(entry, settings.project).schema, columns, utc=utc)
+    log, _ = _log(settings, system)
+    read = OutcomeFile(file, schema_of_system(settings, system), columns, utc=utc)
     return store(log, read, SystemClock().now(), skip_bad=skip_bad)
 
 
@@ -210,4 +243,11 @@ def outcome_counts(settings: Settings, system: str) -> OutcomeCounts:
     """How the outcomes of a system stand."""
     from lifecycle.data.outcome_import import count_outcomes
 
-    return count_outcomes(open_log(settings, system))
+    return count_outcomes(_log(settings, system)[0])
+
+
+def _log(settings: Settings, system: str) -> tuple[CompactedLog, Vault | None]:
+    """A system's prediction log, and the vault of its records."""
+    schema = schema_of_system(settings, system)
+    vault = vault_opener(settings, system)(schema)
+    return open_log(settings, schema, system, vault), vault

@@ -12,6 +12,7 @@ from lifecycle.core.machine import cores
 from lifecycle.core.params import load_params
 from lifecycle.core.settings import Settings, environment_of
 from lifecycle.wiring.adapters import (
+    custody_opener,
     engine_loader,
     estimator_command,
     made,
@@ -39,10 +40,15 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
     Raises:
         ConfigError: It would listen to other machines without API keys.
     """
+    from lifecycle.core.wiping import is_wiping, wiping
     from lifecycle.serving.keys import KeyRing, require_keys
 
     require_keys(KeyRing(settings.key_file), settings.host)
     count = workers or settings.serving_workers
+    wiped = wiping() if settings.wipes else {}
+    if count == 1 and wiped and not is_wiping():
+        # An allocator reads how it is to work when its process starts: start again, as this very process.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wiped)
     if count == 1:
         from lifecycle.serving.server import run_server
 
@@ -57,7 +63,7 @@ def serve(settings: Settings, port: int, workers: int | None = None) -> None:
                 # Each worker has its own processes of an estimator: together no more than there are cores.
                 "LIFECYCLE_ESTIMATOR_WORKERS": str(settings.estimator_workers or max(1, cores() // count)),
             }
-            environment = os.environ | environment_of(settings) | shared
+            environment = os.environ | environment_of(settings) | shared | wiped
             Workers(command, count, environment, _manner(settings)).run(settings.host, port)
 
 
@@ -97,6 +103,7 @@ def _service(settings: Settings, seat: Seat | None = None) -> ASGIApp:
         load_engine=engine_loader(settings.project, settings.estimator_workers),
         seat=seat,
         state=settings.state,
+        open_custody=custody_opener(settings),
     )
 
 

@@ -60,14 +60,15 @@ def test_the_schema_travels_as_json():
 
 def test_a_request_holds_the_features_and_names_bounds_and_units():
     request = schema_of(Visit).request_model()
-    assert set(request.model_fields) == {"visit", "born", "dose", "smoker", "ward", "note"}
+    assert set(request.model_fields) == {"visit", "patient", "born", "dose", "smoker", "ward", "note"}
     description = request.model_json_schema()["properties"]["dose"]
     assert description["unit"] == "mg"
     with pytest.raises(ValidationError) as caught:
         request.model_validate(
-            {"born": "1960-01-01", "dose": 900, "smoker": True, "note": "fine", "died": True}
+            {"patient": "", "born": "1960-01-01", "dose": 900, "smoker": True, "note": "fine", "died": True}
         )
-    assert {error["loc"][0] for error in caught.value.errors()} == {"dose", "died"}
+    assert {error["loc"][0] for error in caught.value.errors()} == {"patient", "dose", "died"}
+    assert "patient" not in schema_of(Visit).request_model(keys=False).model_fields
 
 
 def test_all_faults_of_a_declaration_are_told_at_once():

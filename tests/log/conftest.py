@@ -18,6 +18,7 @@ from annotated_types import Ge, Le
 
 from lifecycle.core.record import Record, RecordSchema, schema_of
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog, Kind
 from lifecycle.serving.log.entries import (
     Entry,
@@ -144,4 +145,4 @@ def _frames(entries: Iterable[Entry], seed: int) -> bytes:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Written:
-    return Written(CompactedLog(tmp_path / "log" / "homes", "homes"))
+    return Written(CompactedLog(tmp_path / "log" / "homes", "homes", ClearLog()))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog
 from lifecycle.data.outcome_import import count_outcomes
 from lifecycle.data.source_predictions import Logged, chunks
@@ -32,7 +33,7 @@ def hours(count: float) -> datetime:
 def rows(written: Written, as_of: datetime = LATER) -> list[tuple[str, float, datetime]]:
     """Id, label and event time of the rows that training would see."""
     compact(written.log, NOON)
-    frames = [chunk.frame for chunk in chunks(HOMES, Logged(written.folder, as_of))]
+    frames = [chunk.frame for chunk in chunks(HOMES, Logged(written.folder, as_of, ClearLog()))]
     if not frames:
         return []
     return pl.concat(frames).select("home_id", "price", "asked_at").sort("home_id").rows()
@@ -117,7 +118,7 @@ def test_the_join_is_the_naive_join_in_whatever_order_and_parts(predictions, out
     arriving = data.draw(st.permutations([*logged, *entries]))
     stops = data.draw(st.integers(0, len(arriving)))
     with tempfile.TemporaryDirectory() as folder:
-        written = Written(CompactedLog(Path(folder) / "homes", "homes"))
+        written = Written(CompactedLog(Path(folder) / "homes", "homes", ClearLog()))
         for some in (arriving[:stops], arriving[stops:]):
             written.segment(*(it for it in some if isinstance(it, PredictionEntry)))
             written.outcomes(*(it for it in some if isinstance(it, OutcomeEntry)))
@@ -138,7 +139,7 @@ def test_a_row_has_its_features_as_logged_its_moment_and_its_truth(written: Writ
     written.segment(prediction("p", {"home_id": "h", "beds": 5, "note": "n"}))
     written.outcomes(outcome(7.5, hours(48), of="p"))
     compact(written.log, NOON)
-    [chunk] = chunks(HOMES, Logged(written.folder, LATER))
+    [chunk] = chunks(HOMES, Logged(written.folder, LATER, ClearLog()))
     [row] = chunk.frame.to_dicts()
     assert row["#row"] == 1
     assert (row["home_id"], row["price"], row["asked_at"]) == ("h", 7.5, NOON)

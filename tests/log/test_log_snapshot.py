@@ -16,6 +16,7 @@ from lifecycle.core.record import RecordSchema, schema_of
 from lifecycle.core.roles import SubjectId
 from lifecycle.core.values import Counts
 from lifecycle.data.ingest import Ingested, ingest
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.sources import open_sources
 from lifecycle.steps.compact import compact
 from tests.log.conftest import HOMES, NOON, Home, Written, outcome, prediction
@@ -144,7 +145,9 @@ def test_a_record_that_requests_cannot_fill_is_told(
     from lifecycle.data.source_predictions import Logged
 
     with pytest.raises(ConfigError, match=message):
-        open_sources(schema, [LOGGED], tmp_path, Logged(written.folder, LATER) if logged else None)
+        open_sources(
+            schema, [LOGGED], tmp_path, Logged(written.folder, LATER, ClearLog()) if logged else None
+        )
 
 
 @pytest.mark.parametrize(

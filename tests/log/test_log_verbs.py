@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from lifecycle.cli import main
 from lifecycle.core.settings import Settings
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog
 from lifecycle.steps.loop import Loop
 from lifecycle.wiring import compact_log
@@ -41,7 +42,7 @@ def declare(project: Path, **sections: Any) -> None:
 
 
 def log_of(project: Path) -> Written:
-    return Written(CompactedLog(Settings(project=project).log / SYSTEM, SYSTEM))
+    return Written(CompactedLog(Settings(project=project).log / SYSTEM, SYSTEM, ClearLog()))
 
 
 def run(*words: str, code: int = 0) -> str:
@@ -128,6 +129,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
             "clock",
             "load_engine",
             "open_vault",
+            "measure_batch",
         )
     )
     loop = Loop(
@@ -135,7 +137,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
         as_of=datetime(2026, 1, 1, tzinfo=UTC),
         workspace=cast(Any, Recorded(project, asked)),
         compact_log=lambda: asked.append("compact"),
-        **no_other,
+        **no_other | {"open_vault": lambda _schema: None},
     )
     with pytest.raises(StopIteration):
         loop.ingest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from flows import order
 from flows.start import directly
 from lifecycle.core.errors import StateError
 from lifecycle.steps.erase import read_receipt
-from lifecycle.wiring import open_eraser
+from lifecycle.wiring import open_eraser, open_lineage
 from tests.office.conftest import Clinic
 
 
@@ -94,7 +95,24 @@ def test_a_release_that_is_gone_is_listed_as_not_known(clinic):
         file.unlink()
     receipt = order.erase_subject(directly, "clinic", refs[0].hex(), lambda *_: None)
     assert [(it.version, it.snapshot) for it in receipt.versions] == [("1", "")]
-    assert (receipt.update.status, receipt.update.detail) == ("by hand", "run: lifecycle update clinic")
+    assert (receipt.update.status, receipt.update.detail) == (
+        "by hand",
+        "run: lifecycle update clinic --trigger erasure",
+    )
+
+
+def test_a_version_whose_snapshot_is_gone_is_never_ruled_out(clinic):
+    refs = clinic.admit(2)
+    first, second = many_ages(clinic, refs[1:], 2)
+    clinic.deploy(first, "1", "first-deployment")
+    clinic.deploy(second, "2")
+    store = clinic.root / ".dvc" / "cache" / "files" / "md5"
+    [newest] = {it["md5"] for it in json.loads((store / second[:2] / second[2:]).read_bytes())} - {
+        it["md5"] for it in json.loads((store / first[:2] / first[2:]).read_bytes())
+    }
+    (store / newest[:2] / newest[2:]).unlink()
+    found = open_lineage(clinic.settings, "clinic").of(refs[0])
+    assert [(it.version, it.snapshot) for it in found] == [("2", "")]
 
 
 def test_nothing_is_proved_of_somebody_who_was_not_erased(clinic):

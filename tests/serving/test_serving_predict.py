@@ -196,7 +196,7 @@ def test_what_the_quick_reader_takes_the_patient_one_reads_alike(live, records, 
     reader = live.reader
     try:
         read = [reader.one(body)] if single else reader.several(body).instances
-        tensors, ids = reader.encode(read)
+        tensors, ids, _ = reader.encode(read)
     except Refusals:
         return
     patient = read_patiently(live, body)

@@ -46,9 +46,7 @@ class ColumnReader:
     def __init__(self, schema: RecordSchema, requests: TypeAdapter[list[BaseModel]]) -> None:
         self._schema = schema
         self._requests = requests
-        key = schema.record_id.model_copy(update={"optional": True})
-        features = {spec.name: spec for spec in schema.features}
-        self.fields: dict[str, FieldSpec] = {**features, key.name: features.get(key.name, key)}
+        self.fields: dict[str, FieldSpec] = {spec.name: spec for spec in (*schema.features, *schema.keys)}
 
     def read(
         self,
@@ -73,6 +71,7 @@ class ColumnReader:
         checked = self._checked(columns)
         tensors = self._pack(checked, rows)
         ids = as_list(checked.get(self._schema.record_id.name, []))
+        about = self._schema.about
         return Asked(
             tensors=tensors,
             single=False,
@@ -80,6 +79,7 @@ class ColumnReader:
             shape="columns",
             inputs=inputs if inputs is not None else _as_json(checked),
             context=context,
+            subjects=[str(value) for value in as_list(checked[about.name])] if about else None,
         )
 
     def read_json(self, columns: Any, body: bytes) -> Asked:

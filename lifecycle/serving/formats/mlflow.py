@@ -51,6 +51,8 @@ class MlflowScoring:
         key = live.schema.record_id.name
         if key in content.columns and key not in columns and reader.fits(key, content.columns[key]):
             columns[key] = content.columns[key]  # no input of the model, and never a reason to refuse
+        if (about := live.schema.about) and about.name in content.columns:
+            columns[about.name] = content.columns[about.name]
         return reader.read(columns, may_be_empty=True)
 
     def write(self, _live: LiveRelease, _request: Request, _asked: Asked, answers: Answers) -> Reply:

@@ -50,7 +50,7 @@ def json_columns(body: bytes, features: Sequence[str]) -> Content:
         ProblemError: 400; it is not one of the four forms.
     """
     try:
-        content = from_json(body)  # as MLflow: with NaN and Infinity
+        content = from_json(body, cache_strings="keys")  # as MLflow: with NaN and Infinity
     except ValueError:
         raise _bad("Ensure that input is a valid JSON formatted string") from None
     found = [key for key in _KEYS if key in content] if isinstance(content, dict) else []

@@ -19,6 +19,7 @@ from msgspec.structs import astuple
 
 from lifecycle.core.record import MAX_TEXT, FieldSpec, RecordSchema
 from lifecycle.core.rows import MICROSECONDS_A_DAY, Tensors
+from lifecycle.serving.exchange import RecordIds, Subjects
 
 Refusals = (msgspec.MsgspecError, OverflowError, RecursionError, struct.error, UnicodeDecodeError)
 """What the decoders raise; which one it was does not matter, pydantic words it."""
@@ -46,10 +47,8 @@ class RecordReader:
         by_name = {spec.name: spec for spec in schema.features}
         names = [*schema.numbers, *schema.categories]
         specs = [by_name[name] for name in names]
-        key = schema.record_id.model_copy(update={"optional": True})
-        if key.name not in names:
-            specs.append(key)
-        # Numbers, then categories, then the id: the order of the packed inputs.
+        specs += [key for key in schema.keys if key.name not in names]
+        # Numbers, then categories, then the keys: the order of the packed inputs.
         record = msgspec.defstruct(
             "Record", [_member(spec) for spec in specs], forbid_unknown_fields=True, kw_only=True, gc=False
         )
@@ -58,7 +57,9 @@ class RecordReader:
         self.several: Callable[[bytes], Any] = msgspec.json.Decoder(several).decode
         self._width = len(schema.numbers)
         self._end = len(names)
-        self._id = [spec.name for spec in specs].index(key.name)
+        order = [spec.name for spec in specs]
+        self._id = order.index(schema.record_id.name)
+        self._about = order.index(schema.about.name) if schema.about else None
         self._odd = tuple(
             (i, _CONVERTERS[by_name[name].kind])
             for i, name in enumerate(schema.numbers)
@@ -66,8 +67,8 @@ class RecordReader:
         )
         self._optional_words = any(by_name[name].optional for name in schema.categories)
 
-    def encode(self, records: Sequence[Any]) -> tuple[Tensors, list[str | int | None] | None]:
-        """The packed inputs of decoded records, and their ids; None if none was sent.
+    def encode(self, records: Sequence[Any]) -> tuple[Tensors, RecordIds, Subjects]:
+        """The packed inputs of decoded records, their ids and their subjects; see ``Asked``.
 
         Raises:
             OverflowError: A number is beyond float32.
@@ -84,7 +85,9 @@ class RecordReader:
             words[:] = [self._words(row[width:end]) for row in rows]
         ids = [row[self._id] for row in rows]
         tensors = Tensors(np.frombuffer(packed, dtype="<f4").reshape(count, width), words)
-        return tensors, (ids if any(i is not None for i in ids) else None)
+        about = self._about
+        subjects = None if about is None else [str(row[about]) for row in rows]
+        return tensors, (ids if any(i is not None for i in ids) else None), subjects
 
     def _words(self, words: Sequence[Any]) -> Sequence[Any]:
         return ["" if word is None else word for word in words] if self._optional_words else words

@@ -36,12 +36,12 @@ class TypedJson:
         body, reader = request.body, live.reader
         try:
             if b'"instances"' not in body[:_PEEK]:
-                tensors, ids = reader.encode([reader.one(body)])
-                return Asked(tensors, True, ids, "record", body)
+                tensors, ids, subjects = reader.encode([reader.one(body)])
+                return Asked(tensors, True, ids, "record", body, subjects=subjects)
             records = reader.several(body).instances
             if 0 < len(records) <= MAX_INSTANCES:
-                tensors, ids = reader.encode(records)
-                return Asked(tensors, False, ids, "instances", body)
+                tensors, ids, subjects = reader.encode(records)
+                return Asked(tensors, False, ids, "instances", body, subjects=subjects)
         except Refusals:
             pass
         return read_patiently(live, body)
@@ -85,7 +85,7 @@ def read_patiently(live: LiveRelease, body: bytes) -> Asked:
         return live.columns.read_json(content[0]["columns"], body)
     records = _validate(live, content, single)
     tensors = _pack(live.schema, records, single)
-    key = live.schema.record_id.name
+    key, about = live.schema.record_id.name, live.schema.about
     ids = [record.get(key) for record in records]
     return Asked(
         tensors,
@@ -93,13 +93,14 @@ def read_patiently(live: LiveRelease, body: bytes) -> Asked:
         ids if any(value is not None for value in ids) else None,
         "record" if single else "instances",
         body,
+        subjects=[str(record[about.name]) for record in records] if about else None,
     )
 
 
 def _parse(body: bytes) -> tuple[Any, bool]:
     """The list of records in a body, and whether it is one bare record."""
     try:
-        content = from_json(body)
+        content = from_json(body, cache_strings="keys")  # else the parser keeps short texts for ever
     except (ValueError, RecursionError):
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
     if not isinstance(content, dict) or content.keys() != {"instances"}:

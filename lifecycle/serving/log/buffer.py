@@ -1,9 +1,9 @@
-"""Entries that wait to be written together, and the schemas that stand ahead of them."""
+"""Entries that wait to be written together, and what stands ahead of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 
@@ -22,34 +22,34 @@ class Head:
 
 @dataclass
 class Buffer:
-    """Frames of durability ``relaxed``.
+    """Entries of durability ``relaxed``.
 
     Attributes:
-        frames: In the order they came.
+        payloads: In msgpack, in the order they came.
         size: Their bytes.
         since: When the first of them came, ``time.monotonic()`` seconds.
     """
 
-    frames: list[bytes] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
     size: int = 0
     since: float = 0.0
     _heads: dict[str, Head] = field(default_factory=dict)
 
-    def add(self, data: bytes, head: Head | None) -> None:
-        """Keep a frame."""
-        if not self.frames:
+    def add(self, payloads: Sequence[bytes], head: Head | None) -> None:
+        """Keep entries."""
+        if not self.payloads:
             self.since = time.monotonic()
-        self.frames.append(data)
-        self.size += len(data)
+        self.payloads += payloads
+        self.size += sum(map(len, payloads))
         if head is not None:
             self._heads[head.release] = head
 
     def heads(self, told: Container[str]) -> list[Head]:
-        """The heads a segment needs ahead of the frames, but for the releases it has been told of."""
+        """The heads a segment needs ahead of the entries, but for the releases it has been told of."""
         return [head for release, head in self._heads.items() if release not in told]
 
     def clear(self) -> None:
         """All of it is written."""
-        self.frames.clear()
+        self.payloads.clear()
         self._heads.clear()
         self.size = 0

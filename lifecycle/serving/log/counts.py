@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
-from lifecycle.serving.log.entries import UnloggedEntry
-from lifecycle.serving.log.terms import Reason
+from lifecycle.serving.log.entries import Reason, UnloggedEntry
 
 
 @dataclass
@@ -16,7 +16,7 @@ class UnloggedCounts:
         total: Requests so far, per reason, written or not.
     """
 
-    total: dict[Reason, int] = field(default_factory=lambda: {"sampled": 0, "failed": 0})
+    total: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(get_args(Reason), 0))
     _waiting: dict[Reason, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, reason: Reason, requests: int, rows: int) -> int:

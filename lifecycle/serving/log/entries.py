@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 Shape = Literal["record", "instances", "columns"]
+Sealed = Literal["prediction", "outcome"]
+Reason = Literal["sampled", "failed", "withdrawn"]
 Share = Literal["champion", "canary", "shadow"]
 
 
@@ -62,6 +64,7 @@ class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):
         value: The truth.
         observed_at: When it became known, microseconds since 1970 UTC.
         received_at: When it was received here.
+        subject: Whom it is about, where records are sealed.
     """
 
     prediction_id: str | None
@@ -69,6 +72,31 @@ class OutcomeEntry(msgspec.Struct, frozen=True, array_like=True, tag="outcome"):
     value: float
     observed_at: int
     received_at: int
+    subject: str | None = None
+
+
+class KeyEntry(msgspec.Struct, frozen=True, array_like=True, tag="key"):
+    """The key that the sealed entries of a segment are sealed with; stands before the first of them.
+
+    Attributes:
+        name: Of the key, in the key table.
+    """
+
+    name: bytes
+
+
+class SealedEntry(msgspec.Struct, frozen=True, array_like=True, tag="sealed"):
+    """An entry about people, which only the holder of the segment's key can read.
+
+    Attributes:
+        kind: What it is.
+        number: One more than that of the sealed entry before it in its segment.
+        content: The entry in msgpack, sealed.
+    """
+
+    kind: Sealed
+    number: int
+    content: bytes
 
 
 class UnloggedEntry(msgspec.Struct, frozen=True, array_like=True, tag="unlogged"):
@@ -76,18 +104,19 @@ class UnloggedEntry(msgspec.Struct, frozen=True, array_like=True, tag="unlogged"
 
     Attributes:
         reason: ``sampled``: the sampling left them out. ``failed``: the log could not be written.
+            ``withdrawn``: somebody in them allows no logging.
         requests: How many requests.
         rows: How many predictions they held.
         at: When this was counted, microseconds since 1970 UTC.
     """
 
-    reason: Literal["sampled", "failed"]
+    reason: Reason
     requests: int
     rows: int
     at: int
 
 
-Entry = SchemaEntry | PredictionEntry | OutcomeEntry | UnloggedEntry
+Entry = SchemaEntry | PredictionEntry | OutcomeEntry | UnloggedEntry | KeyEntry | SealedEntry
 
 
 def row_ids(entry: str, shape: Shape, rows: int) -> list[str]:

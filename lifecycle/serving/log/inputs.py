@@ -39,10 +39,12 @@ class Inputs:
     Attributes:
         features: One list of Python values per feature; None where a value is missing.
         record_ids: As text; None where none was sent.
+        subjects: Whom each row is about, as text; None where records are not sealed.
     """
 
     features: dict[str, list[Any]]
     record_ids: list[str | None]
+    subjects: list[str] | None = None
 
 
 class InputDecoder:
@@ -57,14 +59,15 @@ class InputDecoder:
         ...           FieldSpec(name="beds", kind="integer", feature=True))
         >>> decoder = InputDecoder(RecordSchema(name="Home", fields=fields))
         >>> decoder.decode("record", [b'{"beds": 3, "key": "a"}', b'{"beds": "4"}'], rows=[1, 1])
-        Inputs(features={'beds': [3, 4]}, record_ids=['a', None])
+        Inputs(features={'beds': [3, 4]}, record_ids=['a', None], subjects=None)
     """
 
     def __init__(self, schema: RecordSchema) -> None:
         self._schema = schema
         self._features = [spec.name for spec in schema.features]
         self._key = schema.record_id.name
-        kinds = {spec.name: _TYPES[spec.kind] for spec in (*schema.features, schema.record_id)}
+        self._about = schema.about.name if schema.about else None
+        kinds = {spec.name: _TYPES[spec.kind] for spec in (*schema.features, *schema.keys)}
         self._names = list(kinds)
         row = msgspec.defstruct("Row", [(name, kind | None, None) for name, kind in kinds.items()], gc=False)
         rows = list[row]  # type: ignore[valid-type]
@@ -135,14 +138,15 @@ class InputDecoder:
 
     def _inputs(self, columns: dict[str, list[Any]]) -> Inputs:
         ids = [None if value is None else str(value) for value in columns[self._key]]
-        return Inputs({name: columns[name] for name in self._features}, ids)
+        subjects = [str(value) for value in columns[self._about]] if self._about else None
+        return Inputs({name: columns[name] for name in self._features}, ids, subjects)
 
     def _patiently(self, shape: Shape, content: bytes) -> list[Any]:
         """Records as the release's request model reads them."""
         if self._patient is None:
             self._patient = TypeAdapter(list[self._schema.request_model()])  # type: ignore[arg-type, misc]
         try:
-            return self._patient.validate_python(_SHAPES[shape](from_json(content)))
+            return self._patient.validate_python(_SHAPES[shape](from_json(content, cache_strings="keys")))
         except (ValueError, ValidationError, TypeError, KeyError, AttributeError):
             raise IntegrityError(
                 "a logged request cannot be read by the schema of the release that answered it",

@@ -41,11 +41,13 @@ class OpenSegment:
         size: Bytes of its whole frames and header.
         opened: ``time.monotonic()`` seconds.
         releases: Digests of the releases whose schema stands in it.
+        is_keyed: Whether the name of its key stands in it, and entries that are sealed with it.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
         self.releases: set[str] = set()
+        self.is_keyed = False
         self.opened = time.monotonic()
         self.descriptor = _claim(path)
         self.size = self._empty = self._room = 0

@@ -5,23 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import msgspec
 
-from lifecycle.core.errors import StorageError
+from lifecycle.core.errors import LifecycleError, StorageError
+from lifecycle.core.ports import Custody, SegmentKey
 from lifecycle.serving.log.buffer import Buffer, Head
 from lifecycle.serving.log.commit import Deliver, GroupCommit, Ticket
 from lifecycle.serving.log.counts import UnloggedCounts
+from lifecycle.serving.log.entries import KeyEntry, Reason, Sealed, SealedEntry
 from lifecycle.serving.log.open_segment import OpenSegment, SegmentNames, open_segment
 from lifecycle.serving.log.recovery import recover
 from lifecycle.serving.log.segment import MAX_ENTRY, Header, frame
-from lifecycle.serving.log.terms import Durability, Limits, LogState, Reason, UnloggedError
+from lifecycle.serving.log.terms import Durability, Limits, LogState, UnloggedError
 
 logger = logging.getLogger(__name__)
+_encode = msgspec.msgpack.Encoder().encode
+_LONGEST = MAX_ENTRY - 64
+"""Longest entry, bytes: sealed, it is a little longer."""
 
 
 class Stream:
@@ -30,19 +35,36 @@ class Stream:
     Every method may be called from any thread: one lock, hardly ever contended, is held for as long as a
     write takes. It is not held during the fdatasync of a group, but for the last one of a segment.
 
+    Where entries are sealed, each segment has a key of its own. It is made with the segment, and destroyed
+    with it once its rows are sealed elsewhere: copies of the segment that were left somewhere are dead then.
+
     Args:
         folder: Made at the first write.
         system: Whose log it is.
+        kind: Of its entries.
         limits: When segments are closed.
         deliver: How tickets are settled.
         clock: Nanoseconds since 1970 UTC.
+        custody: Gives keys to seal entries with; None: they are written in clear.
     """
 
     def __init__(
-        self, folder: Path, system: str, limits: Limits, deliver: Deliver, clock: Callable[[], int]
+        self,
+        folder: Path,
+        system: str,
+        kind: Sealed,
+        limits: Limits,
+        deliver: Deliver,
+        clock: Callable[[], int],
+        custody: Custody | None = None,
     ) -> None:
         self.system = system
         self.folder = folder
+        self._kind: Sealed = kind
+        self._custody = custody
+        self._key: SegmentKey | None = None
+        self._spare: SegmentKey | None = None
+        self._sealed_as_of = 0
         self._limits = limits
         self._deliver = deliver
         self._clock = clock
@@ -75,46 +97,61 @@ class Stream:
         Raises:
             UnloggedError: The disk refuses, or did within the last second; the entry is not in the log.
         """
-        if len(payload) > MAX_ENTRY:
-            self._refused += 1
-            raise UnloggedError(
-                f"an entry of {len(payload)} bytes exceeds the {MAX_ENTRY} bytes that a log holds",
-                hint="send fewer rows in one request",
-            )
-        return self._append(frame(payload, self._seed), 1, head, durability)
+        return self.extend([payload], head, durability)
 
-    def extend(self, payloads: Iterable[bytes], head: Head | None, durability: Durability) -> Ticket | None:
+    def extend(self, payloads: Sequence[bytes], head: Head | None, durability: Durability) -> Ticket | None:
         """Write several entries in one go: all of them or, when it raises, none.
 
         Raises:
             UnloggedError: As ``append``.
         """
-        frames = [frame(payload, self._seed) for payload in payloads]
-        return self._append(b"".join(frames), len(frames), head, durability)
-
-    def _append(self, data: bytes, entries: int, head: Head | None, durability: Durability) -> Ticket | None:
+        if (longest := max(map(len, payloads), default=0)) > _LONGEST:
+            self._refused += len(payloads)
+            raise UnloggedError(
+                f"an entry of {longest} bytes exceeds the {_LONGEST} bytes that a log holds",
+                hint="send fewer rows in one request",
+            )
         with self._lock:
             try:
                 segment = self._segment or self._open()
                 if durability == "relaxed":
-                    self._keep(data, head)
+                    self._keep(payloads, head)
                 else:
                     if head is not None and head.release not in segment.releases:
                         self._write(segment, frame(head.payload, self._seed))
                         segment.releases.add(head.release)
-                    if durability == "power":
-                        segment.make_room(len(data))
-                    self._write(segment, data)
+                    self._write_entries(segment, payloads, ahead=durability == "power")
                     if self._fault is not None:
                         self._resume()
             except UnloggedError:
-                self._refused += entries
+                self._refused += len(payloads)
                 raise
-            self._entries += entries
+            self._entries += len(payloads)
             ticket = self._committer().commit(segment) if durability == "power" else None
             if segment.size >= self._limits.segment_bytes:
                 self._rotate()
             return ticket
+
+    def _write_entries(self, segment: OpenSegment, payloads: Sequence[bytes], *, ahead: bool = False) -> None:
+        """Write entries, sealed if the log is; the name of the key goes with the first of them.
+
+        Args:
+            segment: The open one.
+            payloads: The entries in msgpack.
+            ahead: Make room for them first.
+        """
+        seed, key = self._seed, self._key
+        if key is None:
+            frames = [frame(payload, seed) for payload in payloads]
+        else:
+            frames = [] if segment.is_keyed else [frame(_encode(KeyEntry(key.name)), seed)]
+            for payload in payloads:
+                frames.append(frame(_encode(SealedEntry(self._kind, *key.seal(payload))), seed))
+        data = b"".join(frames)
+        if ahead:
+            segment.make_room(len(data))
+        self._write(segment, data)
+        segment.is_keyed = key is not None
 
     def _write(self, segment: OpenSegment, data: bytes) -> None:
         try:
@@ -133,19 +170,30 @@ class Stream:
         self._tried_at = now
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._segment = open_segment(self._names, self._header)
+            self._segment = segment = open_segment(self._names, self._header)
         except OSError as error:
             raise self._refuse(error) from error
-        return self._segment
+        if self._custody is not None:
+            self._sealed_as_of = self._custody.moved
+            if self._key is None:
+                self._key, self._spare = self._spare, None
+            try:
+                self._key = self._key or self._custody.new_key()
+            except LifecycleError as error:
+                raise self._give_up(error.message) from error
+        return segment
 
     def _refuse(self, error: OSError) -> UnloggedError:
+        return self._give_up(f"{error.strerror} ({self.folder})")
+
+    def _give_up(self, fault: str) -> UnloggedError:
         """Give the segment up; a fresh one is tried a second later."""
         self._tried_at = time.monotonic()
         self._rotate()
         if self._fault is None:
             self._failed_at = self._tried_at
-            logger.error("the log of %s cannot be written: %s", self.system, error.strerror)
-        self._fault = f"{error.strerror} ({self.folder})"
+            logger.error("the log of %s cannot be written: %s", self.system, fault)
+        self._fault = fault
         return self._unlogged_error()
 
     def _unlogged_error(self) -> UnloggedError:
@@ -162,6 +210,8 @@ class Stream:
     def _rotate(self) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
+            if segment.is_keyed:  # else its key is as good for the next one
+                self._key = None
             if self._commit is not None:
                 self._commit.settle(segment)
             segment.close()
@@ -177,22 +227,24 @@ class Stream:
         if self._segment is segment:
             self._refuse(error)
 
-    def _keep(self, data: bytes, head: Head | None) -> None:
+    def _keep(self, payloads: Sequence[bytes], head: Head | None) -> None:
         if self._fault is not None:  # what waits goes first: the buffer does not grow while the disk refuses
             self._flush()
             self._resume()
-        self._buffer.add(data, head)
+        self._buffer.add(payloads, head)
         if self._buffer.size >= self._limits.buffer_bytes:
             self._try(self._flush)
 
     def _flush(self) -> None:
         """Write what is kept back; if the disk refuses it is kept until it can be."""
         buffer = self._buffer
-        if not buffer.frames:
+        if not buffer.payloads:
             return
         segment = self._segment or self._open()
         new = buffer.heads(segment.releases)
-        self._write(segment, b"".join([*(frame(head.payload, self._seed) for head in new), *buffer.frames]))
+        if new:
+            self._write(segment, b"".join([frame(head.payload, self._seed) for head in new]))
+        self._write_entries(segment, buffer.payloads)
         segment.releases.update(head.release for head in new)
         buffer.clear()
 
@@ -208,7 +260,7 @@ class Stream:
         self._counted_at = time.monotonic()
         entries = self._unlogged.entries(self._clock() // 1000)
         if entries:
-            frames = [frame(msgspec.msgpack.encode(entry), self._seed) for entry in entries]
+            frames = [frame(_encode(entry), self._seed) for entry in entries]
             self._write(self._segment or self._open(), b"".join(frames))
             self._unlogged.clear()
 
@@ -226,6 +278,7 @@ class Stream:
 
     def tick(self) -> None:
         """What time brings: flush, write counts, close an old segment, try a disk that has refused."""
+        self._provide()
         with self._lock:
             if self._closed:
                 return
@@ -239,6 +292,16 @@ class Stream:
                 self._try(self._count)
             self._inspect(now)
 
+    def _provide(self) -> None:
+        """Have a key ready for the next segment: to store one takes longer than an answer may wait."""
+        if self._custody is not None and self._spare is None and not self._closed:
+            try:
+                key = self._custody.new_key()
+            except LifecycleError as error:
+                logger.warning("%s: no key for the next segment of the log: %s", self.system, error.message)
+            else:
+                self._spare = key
+
     def _inspect(self, now: float) -> None:
         segment, limits = self._segment, self._limits
         if segment is None:
@@ -248,6 +311,8 @@ class Stream:
             self._rotate()
         elif segment.size >= limits.segment_bytes or now - segment.opened >= limits.segment_seconds:
             self._rotate()
+        elif self._custody is not None and self._custody.moved != self._sealed_as_of:
+            self._rotate()  # somebody in it may have been erased: it is to be compacted soon
 
     def _probe(self) -> None:
         self._segment or self._open()  # its header is written
@@ -257,7 +322,7 @@ class Stream:
         """How it fares."""
         with self._lock:
             now = time.monotonic()
-            since = [self._buffer.since] if self._buffer.frames else []
+            since = [self._buffer.since] if self._buffer.payloads else []
             since += [self._failed_at] if self._fault is not None else []
             since += self._commit.waiting_since() if self._commit is not None else []
             return LogState(
@@ -276,7 +341,7 @@ class Stream:
         with self._lock:
             self._tried_at = float("-inf")  # a last attempt, however short ago the one before
             self._try(self._flush)
-            lost = len(self._buffer.frames)
+            lost = len(self._buffer.payloads)
             if lost:
                 self._unlogged.add("failed", lost, lost)
                 self._tried_at = float("-inf")
@@ -287,12 +352,18 @@ class Stream:
             logger.error("%d entries of %s were answered and could not be logged", lost, self.system)
         if self._commit is not None:
             self._commit.stop()
+        for key in filter(None, (self._key, self._spare)):
+            assert self._custody is not None
+            with suppress(LifecycleError):  # it opens nothing; it only stays where keys are
+                self._custody.drop_key(key)
+        self._key = self._spare = None
 
     def leave(self) -> None:
         """In a forked child: let the parent's file go, so that its lock ends with the parent."""
         self._lock = threading.Lock()
         self._closed = f"the log of {self.system} was opened before this process was forked: open its own"
         segment, self._segment, self._commit = self._segment, None, None
+        self._key = self._spare = None  # one counter of two processes would seal two entries alike
         self._buffer.clear()
         if segment is not None:
             segment.abandon()

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lifecycle.core.errors import StorageError
+from lifecycle.serving.log.entries import Reason
 
 Durability = Literal["process", "power", "relaxed"]
 """When an entry is safe: from the process's death when it is answered, from a power cut, or 50 ms later."""
-Reason = Literal["sampled", "failed"]
-"""Why a request was answered and not logged."""
 
 
 class UnloggedError(StorageError):

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import msgspec
 
 from lifecycle.core.errors import ConfigError
+from lifecycle.core.ports import Custody
 from lifecycle.serving.log.buffer import Head
 from lifecycle.serving.log.commit import Deliver, Ticket
-from lifecycle.serving.log.entries import SchemaEntry
+from lifecycle.serving.log.entries import Reason, SchemaEntry, Sealed
 from lifecycle.serving.log.stream import Stream
-from lifecycle.serving.log.terms import Durability, Limits, LogState, Reason
+from lifecycle.serving.log.terms import Durability, Limits, LogState
 
 PREDICTIONS = "segments"
 OUTCOMES = "outcome-segments"
+_KINDS: dict[str, Sealed] = {PREDICTIONS: "prediction", OUTCOMES: "outcome"}
 
 
 class Appender:
@@ -52,7 +54,7 @@ class Appender:
         """
         return self._stream.append(payload, self._head, self._durability)
 
-    def extend(self, payloads: Iterable[bytes]) -> Ticket | None:
+    def extend(self, payloads: Sequence[bytes]) -> Ticket | None:
         """Write several entries at once: all or, when it raises, none.
 
         Raises:
@@ -112,7 +114,7 @@ class PredictionLog:
         self._deliver = deliver
         self._limits = limits or Limits()
         self._clock = clock
-        self._streams: dict[tuple[str, str], Stream] = {}
+        self._streams: dict[tuple[str, str, bool], Stream] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._period = min(self._limits.retry_seconds, self._limits.count_seconds)
@@ -120,7 +122,14 @@ class PredictionLog:
         self._thread: threading.Thread | None = None
         _logs.add(self)
 
-    def predictions(self, system: str, release: str, schema: bytes, durability: Durability) -> Appender:
+    def predictions(
+        self,
+        system: str,
+        release: str,
+        schema: bytes,
+        durability: Durability,
+        custody: Custody | None = None,
+    ) -> Appender:
         """Where the predictions of a release are written, its schema ahead of them in every segment.
 
         Args:
@@ -128,25 +137,29 @@ class PredictionLog:
             release: Digest of the release.
             schema: Its ``RecordSchema`` as JSON.
             durability: As its ``ServingParams`` ask for.
+            custody: Of a system whose records are sealed.
         """
         head = Head(release, msgspec.msgpack.encode(SchemaEntry(release, schema)))
-        return Appender(self._stream(system, PREDICTIONS, durability), durability, head)
+        return Appender(self._stream(system, PREDICTIONS, durability, custody), durability, head)
 
-    def outcomes(self, system: str, durability: Durability) -> Appender:
-        """Where the outcomes of a system are written."""
-        return Appender(self._stream(system, OUTCOMES, durability), durability)
+    def outcomes(self, system: str, durability: Durability, custody: Custody | None = None) -> Appender:
+        """Where the outcomes of a system are written, sealed under its custody."""
+        return Appender(self._stream(system, OUTCOMES, durability, custody), durability)
 
-    def _stream(self, system: str, kind: str, durability: Durability) -> Stream:
+    def _stream(
+        self, system: str, place: str, durability: Durability, custody: Custody | None = None
+    ) -> Stream:
         if not system or Path(system).name != system or system.startswith("."):
             raise ConfigError(
                 f"{system!r} cannot name a folder of the log", hint="use letters, digits and hyphens"
             )
         with self._lock:
-            stream = self._streams.get((system, kind))
+            key = (system, place, custody is not None)
+            stream = self._streams.get(key)
             if stream is None:
-                folder = self._root / system / kind
-                stream = Stream(folder, system, self._limits, self._deliver, self._clock)
-                self._streams[system, kind] = stream
+                folder, kind = self._root / system / place, _KINDS[place]
+                stream = Stream(folder, system, kind, self._limits, self._deliver, self._clock, custody)
+                self._streams[key] = stream
             if durability == "relaxed":
                 self._period = min(self._period, self._limits.flush_seconds)
             if self._thread is None and not self._is_closed:
@@ -173,8 +186,8 @@ class PredictionLog:
     def prediction_states(self) -> dict[str, LogState]:
         """How the log of each system's predictions fares; a fault of its outcomes' is told as its own."""
         states = {key: stream.state() for key, stream in list(self._streams.items())}
-        found = {system: state for (system, kind), state in states.items() if kind == PREDICTIONS}
-        for (system, _), state in states.items():
+        found = {system: state for (system, place, _), state in states.items() if place == PREDICTIONS}
+        for (system, _, _), state in states.items():
             if state.fault and not found.setdefault(system, state).fault:
                 found[system] = replace(found[system], fault=state.fault)
         return found

@@ -59,17 +59,13 @@ class FormField:
 
 
 def form_fields(schema: RecordSchema) -> tuple[FormField, ...]:
-    """The inputs of a request, in the order of the record; the record's id comes last, and may be empty.
+    """The inputs of a request: features in the order of the record, then its keys.
 
     Args:
         schema: Of the live release.
     """
     [example] = synthetic_records(schema, 1)
-    known = {spec.name: spec for spec in schema.features}
-    specs = [*known.values()]
-    if schema.record_id.name not in known:
-        specs.append(schema.record_id.model_copy(update={"optional": True}))
-    return tuple(_form_field(spec, example[spec.name]) for spec in specs)
+    return tuple(_form_field(spec, example[spec.name]) for spec in (*schema.features, *schema.keys))
 
 
 def in_words(name: str) -> str:

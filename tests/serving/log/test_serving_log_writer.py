@@ -323,7 +323,7 @@ def test_nothing_is_written_to_a_closed_log(open_log):
 
 
 def test_an_entry_that_exceeds_a_frame_is_refused_and_the_log_goes_on(open_log, monkeypatch, tmp_path):
-    monkeypatch.setattr(stream, "MAX_ENTRY", 500)
+    monkeypatch.setattr(stream, "_LONGEST", 500)
     log = open_log()
     appender = log.predictions("homes", RELEASE, SCHEMA, "process")
     with pytest.raises(UnloggedError, match="fewer rows"):
@@ -346,7 +346,7 @@ def test_what_is_not_logged_is_counted_in_the_log(open_log, tmp_path):
     for _ in range(13):
         appender.unlogged("sampled", rows=2)
     appender.unlogged("failed")
-    assert appender.state().unlogged == {"sampled": 13, "failed": 1}
+    assert appender.state().unlogged == {"sampled": 13, "failed": 1, "withdrawn": 0}
     log.close()
     counts = [
         (entry.reason, entry.requests, entry.rows)

@@ -19,6 +19,7 @@ import psutil
 
 from lifecycle.core.params import ServingParams
 from lifecycle.core.settings import Settings
+from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog, Kind
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.rollout.ledger import SqlLedger
@@ -52,7 +53,7 @@ class Project:
         """The Parquet side of its prediction log."""
         folder = self.settings.log / "homes"
         folder.mkdir(parents=True, exist_ok=True)
-        return CompactedLog(folder, "homes")
+        return CompactedLog(folder, "homes", ClearLog())
 
     @property
     def stderr(self) -> str:
