@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     wipe_memory: bool | None = Field(
         None,
         description="Whether the prediction service overwrites memory that it frees, on Linux; unset: "
-        "where there is an access policy",
+        "where the access policy names somebody",
     )
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     @property
     def wipes(self) -> bool:
         """Whether the prediction service overwrites memory that it frees."""
-        return self.policy.exists() if self.wipe_memory is None else self.wipe_memory
+        return _names_somebody(self.policy) if self.wipe_memory is None else self.wipe_memory
 
     @property
     def receipts(self) -> Path:
@@ -156,6 +156,19 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The folder of the signing key and the trusted public keys."""
         return self.state / "keys"
+
+
+def _names_somebody(policy: Path) -> bool:
+    """Whether a policy lets anybody open anything: then there are records about people, or will be."""
+    import yaml  # not with the module: hardly anybody asks
+
+    try:
+        told = yaml.safe_load(policy.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, yaml.YAMLError):
+        return True  # whoever reads it tells what is wrong with it
+    return not isinstance(told, dict) or bool(told.get("actors"))
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -57,7 +57,7 @@ def ask_in_every_way(service: Running) -> None:
 def project(tmp_path) -> Project:
     made = Project(tmp_path)
     promote(made.ledger, made.releases.write(schema=OWNED))
-    (tmp_path / "access.yaml").write_text("format: 1\nactors: {}\n")
+    (tmp_path / "access.yaml").write_text("format: 1\nactors: {flow: {care: [clinical]}}\n")
     return made
 
 
