@@ -54,16 +54,12 @@ class Rotator:
             StateError: The key provider cannot rotate by itself.
             UnavailableError: The key table or its provider does not answer.
         """
-        from lifecycle.records.segment_keys import log_group
-
         status = self.status()
         if status is None or not status.has_subjects_of(self.name):
             return Rotated(system=self.name)
         self.admit(status.subject_keys(self.name))
         kek = self.rotation.rotate_kek()
-        moved = self.rotation.rotate_tek(self.name, told(f"{self.name}: wrapping subject keys"))
-        if any(key.purpose == f"subjects/{log_group(self.name)}" for key in status.keys):
-            self.rotation.rotate_tek(log_group(self.name))
+        moved = self.rotation.rotate_system(self.name, told(f"{self.name}: wrapping subject keys"))
         return Rotated(system=self.name, kek=kek, subject_keys=moved)
 
 

@@ -148,10 +148,14 @@ def test_an_entry_opens_in_its_own_place_alone(custody):
             key.open(number, bytes(flipped))
 
 
-def test_keys_of_segments_rotate_and_are_shredded_with_the_others(table, custody):
+def test_keys_of_segments_rotate_and_are_shredded_with_the_others(table, people, custody):
     key = custody.new_key()
     number, content = key.seal(b"one")
-    Rotation(table).rotate_tek(log_group(SYSTEM))
+    people.register(["Ada"])
+    before = {it.version for it in key_status(table).keys if it.purpose == f"subjects/{log_group(SYSTEM)}"}
+    assert Rotation(table).rotate_system(SYSTEM) == 1
+    after = {it.version: it.state for it in key_status(table).keys if it.purpose.startswith("subjects/log/")}
+    assert {after[version] for version in before} == {"destroyed"}
     Rotation(table).shred()
     assert SegmentKeys(table, SYSTEM).get(key.name).open(number, content) == b"one"
     purposes = {it.purpose for it in key_status(table).keys if it.state == "active"}

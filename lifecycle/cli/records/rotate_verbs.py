@@ -52,7 +52,7 @@ def rotate_table(system: str, anew: bool, as_json: bool) -> None:
     office = open_office()
     office.admit("rotate", system, detail="table", count=office.status().subject_keys(system))
     with progress_bar():
-        moved = office.rotation.rotate_tek(system, told("wrapping subject keys"), anew=anew)
+        moved = office.rotation.rotate_system(system, told("wrapping subject keys"), anew=anew)
     show({"subject_keys": moved}, f"{moved:,} subject keys wrapped anew", as_json)
 
 
