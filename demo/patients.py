@@ -69,12 +69,12 @@ class PatientStory:
                 self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
         with self._chapter("By day an application asks about some of them, and the service forgets"):
             self._serve([leaving, *_newcomers(patients)])
-        with self._chapter("One patient withdraws consent to training"):
+        with self._chapter("One patient withdraws consent to training; the models that know them are listed"):
             self._about(withdrawing, "consent", "withdraw", NAME, "--purpose", "training")
         with self._chapter("Another asks to be forgotten: keys destroyed, proof, a signed receipt"):
             self._about(leaving, "erase", NAME, "--yes")
         with self._chapter(f"Update, as of {SECOND}, without the two"):
-            self._lifecycle("update", NAME, "--as-of", SECOND.isoformat())
+            self._lifecycle("update", NAME, "--as-of", SECOND.isoformat(), "--trigger", "erasure")
         with self._chapter("The audit trail: who read whose records, and that nothing in it was changed"):
             self._lifecycle("records", "audit", "verify")
             self._about(withdrawing, "audit", "who", NAME)

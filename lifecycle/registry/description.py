@@ -21,7 +21,7 @@ from lifecycle.core.values import (
 
 _CUT = "\n\n… the report has the rest."
 
-_ROOM = "\u2003"
+_ROOM = "&emsp;"
 
 _MARKS = {
     Verdict.BETTER: "✅",
@@ -188,5 +188,5 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    # MLflow's page sets cells without any room between them.
+    # MLflow's page sets cells without any room between them, and trims a space that is written as itself.
     return text.replace("|", "\\|").replace("\n", " ") + _ROOM

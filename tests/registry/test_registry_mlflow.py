@@ -104,7 +104,7 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
     version = shown.get_model_version(SYSTEM, published.version.version)
 
     assert version.run_id == published.version.run
-    words = version.description.replace("\u2003", "")
+    words = version.description.replace("&emsp;", "")
     assert "because somebody asked for it" in words
     assert "**Intended use**: To plan moves." in words
     assert "**Regulation**: GDPR Art. 22: a person decides." in words
@@ -136,7 +136,7 @@ def test_a_newer_evaluation_of_the_same_release_replaces_the_words(registry, reg
     registry.register(newer.run, newer.release, newer.evaluation)
 
     version = client.get_model_version(SYSTEM, registered.version)
-    assert "| mae | 77 | 88 |" in version.description.replace("\u2003", "")
+    assert "| mae | 77 | 88 |" in version.description.replace("&emsp;", "")
     assert version.tags["lifecycle.champion"] == "a" * 64
     assert client.get_run(registered.run).data.metrics["test_mae"] == 77.0
 
