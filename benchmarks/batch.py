@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from benchmarks.bench import Bench
 from benchmarks.commands import PYTHON, ROOT, environment, run
 from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
-from benchmarks.house_prices import sales
+from benchmarks.house_prices import sales, system
 from lifecycle.core.params import load_params
 from lifecycle.serving.engine import load_engine
 from lifecycle.training.fit import train_model
@@ -30,7 +30,7 @@ def measure(bench: Bench) -> Figure:
     folder = bench.folder / "batch"
     train, _ = sales(folder / "sales")
     train_model(
-        SYSTEM,
+        system(bench.size),
         load_params(ROOT).system(SYSTEM.name),
         train.take(slice(None, None, bench.size.every)),
         folder / "model",

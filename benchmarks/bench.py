@@ -28,6 +28,7 @@ class Size:
         load_seconds: Length of one load of a server; whole seconds.
         requests: Over which memory must be steady.
         sealed: Rows of the sealed table.
+        trees: Of the house-price model; None: as many as it has.
     """
 
     updates: int
@@ -42,6 +43,7 @@ class Size:
     load_seconds: float = 1.0
     requests: int = 1000
     sealed: int = 2000
+    trees: int | None = None
 
 
 FULL = Size(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.preprocessing import OrdinalEncoder
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Size
 from benchmarks.commands import ROOT
 from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
 from lifecycle.core.params import load_params
 from lifecycle.core.rows import Rows
+from lifecycle.core.system import System
 from lifecycle.data.ingest import ingest
 from lifecycle.data.reading import read_rows
 from lifecycle.evaluation import metrics
@@ -54,7 +55,8 @@ def measure(bench: Bench) -> Figure:
     train, test = sales(bench.folder / "house-prices")
     train = train.take(slice(None, None, bench.size.every))
     begun = time.perf_counter()
-    ours = score(test, release_answers(train, test, bench.folder / "house-prices" / "model"))
+    model = bench.folder / "house-prices" / "model"
+    ours = score(test, release_answers(system(bench.size), train, test, model))
     seconds = time.perf_counter() - begun
     plain = score(test, boosted_answers(train, test, weighted=False))
     recency = score(test, boosted_answers(train, test, weighted=True))
@@ -115,10 +117,17 @@ def sales(folder: Path) -> tuple[Rows, Rows]:
     return rows.take(before), rows.take(~before)
 
 
-def release_answers(train: Rows, test: Rows, folder: Path) -> NDArray[np.float64]:
+def system(size: Size) -> System:
+    """The house-price system, of as many trees as a size asks for."""
+    if size.trees is None:
+        return SYSTEM
+    trees = {"regressor__regressor__trees__max_iter": size.trees}
+    return replace(SYSTEM, build_model=lambda seed: SYSTEM.build_model(seed).set_params(**trees))
+
+
+def release_answers(system: System, train: Rows, test: Rows, folder: Path) -> NDArray[np.float64]:
     """What the system's own model answers, in the form that is served."""
-    params = load_params(ROOT).system(SYSTEM.name)
-    train_model(SYSTEM, params, train, folder, load_engine)
+    train_model(system, load_params(ROOT).system(system.name), train, folder, load_engine)
     return load_engine(folder).predict(test.tensors)
 
 
