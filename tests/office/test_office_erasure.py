@@ -202,36 +202,45 @@ def dies(*arguments, **keywords):
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 setattr(kind, name, dies)
-order.erase_subject(directly, "clinic", "{ref}", lambda system, name: "update-1")
+order.erase_subject(directly, "clinic", "{ref}", lambda system, name: os.getcwd() and "update-1")
 """
+BEFORE, DURING, AFTER = (), ("requested",), ("erased", "scrubbed")
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "times"),
+    ("kind", "name", "times", "state"),
     [
-        ("lifecycle.records.erasure.Erasure", "_request", 1),
-        ("lifecycle.records.erasure.Erasure", "_destroy", 1),
-        ("lifecycle.core.sql.sqlite.Sqlite", "scrub", 1),
-        ("lifecycle.steps.erase", "scan", 1),
-        ("lifecycle.steps.erase", "snapshots_with", 1),
-        ("lifecycle.steps.erase", "Receipt", 1),  # the update is queued, nothing is written
-        ("lifecycle.steps.erase", "_store", 1),  # the page
-        ("lifecycle.steps.erase", "_store", 2),  # and its signature
+        ("lifecycle.wiring.records.Office", "admit", 1, BEFORE),
+        ("lifecycle.records.erasure.Erasure", "_request", 1, BEFORE),  # a transaction that was not committed
+        ("lifecycle.records.key_table.KeyTable", "changed", 1, DURING),
+        ("lifecycle.records.erasure.Erasure", "_destroy", 1, AFTER),
+        ("lifecycle.core.sql.sqlite.Sqlite", "scrub", 1, AFTER),
+        ("lifecycle.steps.erase", "scan", 1, AFTER),
+        ("lifecycle.rollout.ledger.SqlLedger", "history", 1, AFTER),  # the models are listed
+        ("os", "getcwd", 1, AFTER),  # the update is queued
+        ("lifecycle.steps.erase", "_store", 1, AFTER),  # the page
+        ("lifecycle.steps.erase", "_store", 2, AFTER),  # and its signature
     ],
+    ids=lambda it: str(it) if isinstance(it, str | int) else "",
 )
-def test_an_erasure_that_was_killed_is_finished_by_the_next_run(clinic, kind, name, times):
+def test_an_erasure_that_was_killed_is_finished_by_the_next_run(clinic, kind, name, times, state):
     refs = clinic.admit(3)
-    clinic.seal(clinic.root / "scores" / "part.parquet", refs)
+    part = clinic.root / "scores" / "part.parquet"
+    clinic.seal(part, refs)
+    clinic.deploy(clinic.snapshot([part]), "1", "first-deployment")
     ended = clinic.python(KILLED.format(kind=kind, name=name, times=times, ref=refs[0].hex()))
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     path = clinic.settings.receipts / "clinic" / f"{refs[0].hex()}.json"
     assert not path.exists()
-    if name != "_request":  # of a transaction that was not committed, nothing is there
-        assert clinic.office.without_receipt() == refs[:1]
+    found = set(clinic.office.status().tombstones)
+    assert found <= set(state)
+    assert bool(found) == bool(state)
+    assert clinic.office.without_receipt() == refs[: len(found)]
 
     receipt = order.erase_subject(directly, "clinic", refs[0].hex(), Scheduler())
 
-    assert receipt.lost == 1
+    assert receipt.lost == 2
+    assert [it.version for it in receipt.versions] == ["1"]
     assert clinic.office.ring.every(refs)[0] is None
     assert read_receipt(path, clinic.office.receipt_signer) == receipt
     assert sorted(file.name for file in path.parent.iterdir() if not file.name.startswith(".")) == [
@@ -239,6 +248,8 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_run(clinic, kind, na
         path.name,
         f"{path.name}.sig",
     ]
+    acts = [entry.get("act") for entry in clinic.office.trail.who(refs[0])]
+    assert acts == ["erase"] * 2
 
 
 def test_one_erasure_over_two_years_of_snapshots_takes_moments(clinic):

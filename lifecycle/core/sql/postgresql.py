@@ -95,6 +95,11 @@ class Postgresql:
                 self._kept.close()
                 self._kept = None
 
+    def __del__(self) -> None:
+        """The connection goes with what keeps it."""
+        if getattr(self, "_kept", None) is not None:
+            self.close()
+
     def after_fork(self) -> None:
         """In a forked child: cut it off from the parent's connections, which stay as they are.
 
