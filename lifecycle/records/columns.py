@@ -118,9 +118,11 @@ class Column:
                     pa.DictionaryArray.from_arrays(codes, pa.array(self.choices, pa.string()))
                 )
             case "decimal" if cell.width < 8:
-                values = values / 10.0**cell.scale
+                values = np.divide(values, 10.0**cell.scale, out=empty(len(values), np.dtype("<f8")))
             case "integer":
-                values = values.astype(_integer(self.stored))
+                whole = empty(len(values), _integer(self.stored))
+                whole[:] = values
+                values = whole
             case _:
                 values = np.ascontiguousarray(values)
         valid = None if nulls is None else pa.py_buffer(np.packbits(~nulls, bitorder="little"))
@@ -137,6 +139,12 @@ class Column:
         words = array.dictionary.cast(self.stored)
         codes = array.indices.cast(self.type.index_type)
         return pa.DictionaryArray.from_arrays(codes, words, ordered=self.type.ordered)
+
+
+def empty(count: int, dtype: np.dtype[Any]) -> Values:
+    """An array of values yet to come, in Arrow's memory: what an earlier table had is used again."""
+    buffer = pa.allocate_buffer(count * dtype.itemsize)
+    return np.frombuffer(buffer, dtype.base).reshape(count, *dtype.shape)
 
 
 def encode(column: Column, array: Any) -> tuple[Cell, Values, Mask | None]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lifecycle.records.place import Bytes, row_bytes
 from lifecycle.records.subject_keys import SECRET_BYTES
 
 _BLOCK = 128  # of SHA-512
@@ -28,7 +28,7 @@ class Suite(IntEnum):
 
 def derive(
     suite: Suite, version: int, secrets: Sequence[bytes], dataset: str, group: str
-) -> tuple[list[bytes], NDArray[np.uint8]]:
+) -> tuple[list[bytes], Bytes]:
     """What one dataset and access group make of subject keys.
 
     Returns:
@@ -37,34 +37,31 @@ def derive(
     label, parts = b"lifecycle envelope v%d suite %d" % (version, suite), (dataset.encode(), group.encode())
     made = hmac_sha512(secrets, prefixed(label, *parts))
     if suite is Suite.AES_256_GCM:
-        keys, committed = [digest[:32] for digest in made], [digest[32:] for digest in made]
+        keys, committed = made[:, :32], made
     else:  # AES-256-SIV takes all 64 bytes
-        again = hmac_sha512(secrets, prefixed(label + b" commitment", *parts))
-        keys, committed = made, [digest[32:] for digest in again]
-    return keys, np.frombuffer(b"".join(committed), np.uint8).reshape(len(secrets), 32)
+        keys, committed = made, hmac_sha512(secrets, prefixed(label + b" commitment", *parts))
+    return row_bytes(keys), committed[:, 32:]
 
 
-def hmac_sha512(keys: Sequence[bytes], message: bytes) -> list[bytes]:
-    """HMAC-SHA512 (RFC 2104) of one message under many keys of 32 bytes.
+def hmac_sha512(keys: Sequence[bytes], message: bytes) -> Bytes:
+    """HMAC-SHA512 (RFC 2104) of one message under many keys of 32 bytes: uint8 (keys, 64).
 
-    Padding all keys at once leaves two plain hashes for each, a third less time than ``hmac.digest``.
+    Padding all keys at once leaves two plain hashes for each, less than half the time of ``hmac.digest``.
 
     Example:
         >>> import hmac
-        >>> hmac_sha512([bytes(32)], b"m") == [hmac.digest(bytes(32), b"m", "sha512")]
+        >>> hmac_sha512([bytes(32)], b"m").tobytes() == hmac.digest(bytes(32), b"m", "sha512")
         True
     """
-    count, inside = len(keys), _BLOCK + len(message)
-    padded = np.zeros((count, _BLOCK), np.uint8)
-    padded[:, :SECRET_BYTES] = np.frombuffer(b"".join(keys), np.uint8).reshape(count, SECRET_BYTES)
-    inner = np.empty((count, inside), np.uint8)
-    inner[:, :_BLOCK] = padded ^ 0x36
-    inner[:, _BLOCK:] = np.frombuffer(message, np.uint8)
-    first, second, sha512 = inner.tobytes(), (padded ^ 0x5C).tobytes(), hashlib.sha512
-    return [
-        sha512(second[at : at + _BLOCK] + sha512(first[start : start + inside]).digest()).digest()
-        for at, start in zip(range(0, len(second), _BLOCK), range(0, len(first), inside), strict=True)
-    ]
+    count, secrets = len(keys), np.frombuffer(b"".join(keys), np.uint8)
+    digests = np.frombuffer(message, np.uint8)
+    for pad in (0x36, 0x5C):
+        padded = np.full((count, _BLOCK + digests.shape[-1]), pad, np.uint8)
+        padded[:, :SECRET_BYTES] ^= secrets.reshape(count, SECRET_BYTES)
+        padded[:, _BLOCK:] = digests
+        hashed = b"".join([made.digest() for made in map(hashlib.sha512, row_bytes(padded))])
+        digests = np.frombuffer(hashed, np.uint8).reshape(count, hashlib.sha512().digest_size)
+    return digests
 
 
 def prefixed(*parts: bytes) -> bytes:

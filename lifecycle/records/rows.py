@@ -12,7 +12,7 @@ statistics, since those would outlive the erasure of the person they came from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,10 +20,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lifecycle.core.errors import TamperedError
-from lifecycle.records.columns import Cell, Column, Mask, Values, as_bytes, encode, stored_dtype
+from lifecycle.records.columns import Cell, Column, Mask, Values, as_bytes, empty, encode, stored_dtype
 from lifecycle.records.place import Bytes, Numbers
+
+_PIECE = 1 << 18
+"""Bytes of rows that are taken apart at a time: they stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _tails(layout: Layout, arrays: Sequence[Any], order: Numbers, ends: Numbers)
 
 
 def assembled(
-    layout: Layout, plain: bytearray, bounds: Numbers, counts: Numbers, wanted: Collection[str]
+    layout: Layout, plain: Bytes, bounds: Numbers, counts: Numbers, wanted: Collection[str]
 ) -> tuple[dict[str, Any], Numbers]:
     """Columns from the plaintext of chunks, in the original order of their rows.
 
@@ -155,24 +159,53 @@ def assembled(
     dtype = layout.dtype()
     rows, tail = _apart(layout, plain, bounds, counts * dtype.itemsize)
     order = _order(layout, rows)
-    fields = rows.take(order, axis=0).view(dtype).reshape(len(order))
-    bits = np.unpackbits(fields["bits"], axis=1) if "bits" in (dtype.names or ()) else np.empty((0, 0))
-    nulls = {number: bits[:, at].astype(bool) for at, number in enumerate(layout.null_bits)}
-    first = len(layout.null_bits)
+    asked = {number: column for number, column in enumerate(layout.columns) if column.name in wanted}
+    fields = _fields(rows, order, dtype, asked)
+    nulls = {
+        number: _bit(fields, at) if number in asked else None for at, number in enumerate(layout.null_bits)
+    }
     found = {}
-    for number, (column, cell) in enumerate(zip(layout.columns, layout.cells, strict=True)):
-        if column.name not in wanted or column.kind == "text":
+    for number, column in asked.items():
+        if column.kind == "text":
             continue
         if column.kind == "bit":
-            values = bits[:, first + layout.value_bits.index(number)]
+            values = _bit(fields, len(layout.null_bits) + layout.value_bits.index(number))
         else:
-            values = fields[str(number)] if cell.width else np.zeros(len(order), "V0")
-        found[column.name] = column.decode(values, nulls.get(number), cell)
+            values = fields.get(str(number), np.zeros(len(order), "V0"))
+        found[column.name] = column.decode(values, nulls.get(number), layout.cells[number])
     texts = _texts(layout, rows.view(dtype).reshape(len(order)), tail, order, nulls, wanted)
     return found | texts, order
 
 
-def _apart(layout: Layout, plain: bytearray, bounds: Numbers, heads: Numbers) -> tuple[Bytes, bytes]:
+def _fields(
+    rows: Bytes, order: Numbers, dtype: np.dtype[Any], asked: Collection[int]
+) -> dict[str, NDArray[Any]]:
+    """The bits and the cells of some columns, in the original order, each field by itself."""
+    kept = {"bits", *map(str, asked)}
+    names = [name for name in dtype.names or () if name in kept]
+    found = {name: empty(len(order), dtype[name]) for name in names}
+    # Rows are far apart, and so are the fields of a row: a piece that fits the cache is gathered row by
+    # row, and then taken apart field by field, so that memory is gone through once.
+    step = max(1, _PIECE // dtype.itemsize)
+    piece = np.empty((min(step, len(order)), dtype.itemsize), np.uint8)
+    for at in range(0, len(order), step):
+        which = order[at : at + step]
+        held = piece[: len(which)]
+        rows.take(which, axis=0, out=held, mode="clip")  # "raise" would copy once more
+        fields = held.view(dtype)[:, 0]
+        for name in names:
+            found[name][at : at + step] = fields[name]
+    piece[:] = 0
+    return found
+
+
+def _bit(fields: Mapping[str, NDArray[Any]], at: int) -> Mask:
+    """One of the bits of all rows, in the order of ``np.packbits``."""
+    found: Mask = (fields["bits"][:, at >> 3] & (0x80 >> (at & 7))) != 0
+    return found
+
+
+def _apart(layout: Layout, plain: Bytes, bounds: Numbers, heads: Numbers) -> tuple[Bytes, bytes]:
     """The rows of all chunks, uint8 (rows, width), and the text of all."""
     width = layout.dtype().itemsize
     if not layout.texts:
@@ -181,7 +214,7 @@ def _apart(layout: Layout, plain: bytearray, bounds: Numbers, heads: Numbers) ->
         return np.frombuffer(plain, np.uint8).reshape(-1, width), b""
     if (np.diff(bounds) < heads).any():
         raise _contradiction()
-    view, starts = memoryview(plain), bounds[:-1].tolist()
+    view, starts = plain.data, bounds[:-1].tolist()
     splits, ends = (bounds[:-1] + heads).tolist(), bounds[1:].tolist()
     rows = b"".join([view[low:high] for low, high in zip(starts, splits, strict=True)])
     tail = b"".join([view[low:high] for low, high in zip(splits, ends, strict=True)])
@@ -197,8 +230,8 @@ def _order(layout: Layout, rows: Bytes) -> Numbers:
         raise _contradiction()
     found = np.full(layout.rows, -1, np.int64)
     found[positions] = np.arange(len(rows))
-    order = found[found >= 0]
-    if len(order) != len(rows):
+    order = found[found >= 0] if len(rows) < layout.rows else found
+    if len(order) != len(rows) or (order < 0).any():
         raise _contradiction()
     return order
 
@@ -208,7 +241,7 @@ def _texts(
     fields: Values,
     tail: bytes,
     order: Numbers,
-    nulls: dict[int, Mask],
+    nulls: Mapping[int, Mask | None],
     wanted: Collection[str],
 ) -> dict[str, Any]:
     """The columns of text; ``fields`` are the rows as sealed, ``nulls`` in the original order."""

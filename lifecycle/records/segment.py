@@ -123,7 +123,7 @@ class SealedSegment:
                 raise TamperedError(
                     f"{self.path}: the access groups of block {number} disagree", hint=_RESTORE
                 )
-            counts = [0 if found is None else n for found, n in zip(held, chunks.counts, strict=True)]
+            counts = np.where([found is not None for found in held], chunks.counts, 0)
             owners = np.repeat(np.arange(len(chunks)), counts).take(orders[0])
             refs = chunks.refs.take(owners, axis=0)
             subject = pa.FixedSizeBinaryArray.from_buffers(REF, len(refs), [None, pa.py_buffer(refs)])

@@ -151,6 +151,26 @@ def test_long_tables_are_sealed_and_opened_block_by_block(tmp_path):
     assert SealedSegment(path).read(ring(), ALL).table.equals(patients())
 
 
+def test_a_table_of_many_columns_that_have_nulls_or_are_bits_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("lifecycle.records.rows._PIECE", 100)
+    rows, bits = 40, np.random.default_rng(3).random((40, 60)) < 0.5
+    columns = {"ref": pa.array([REFS[row % 6] for row in range(rows)], pa.binary(16))}
+    for at in range(20):
+        flags, gone, more = bits[:, at], bits[:, 20 + at], bits[:, 40 + at]
+        columns[f"flag_{at}"] = pa.array(flags, mask=gone)
+        columns[f"value_{at}"] = pa.array(np.arange(rows) / 3, mask=more)
+        columns[f"text_{at}"] = pa.array(["é" * at] * rows, mask=flags)
+    table = pa.table(columns)
+    keys = ring()
+    segment = SealedSegment(sealed(tmp_path, table, Plan("patients", "ref"), keys))
+    assert segment.read(keys, [UNCLASSIFIED]).table.equals(table)
+    some = ["ref", "text_3", "flag_9", "value_17"]
+    assert segment.read(keys, [UNCLASSIFIED], some).table.equals(table.select(some))
+    keys.erase(REFS[0])
+    left = table.filter(pa.array([REFS[row % 6] != REFS[0] for row in range(rows)]))
+    assert segment.read(keys, [UNCLASSIFIED]).table.equals(left)
+
+
 def test_a_wide_block_is_cut_shorter(tmp_path, monkeypatch):
     monkeypatch.setattr("lifecycle.records.sealing.BLOCK_BYTES", 3 * patients().nbytes // 6)
     blocks = [block.table for block in SealedSegment(sealed(tmp_path)).open(ring(), ALL)]
