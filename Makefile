@@ -42,8 +42,8 @@ bench: $(READY) ## Measure, and write docs/benchmarks.md
 bench-serving: $(READY) ## Serve beside the limit and the peers, and write docs/benchmarks-serving.md
 	$(BIN)/python -m benchmarks serving-peers
 
-bench-records: $(READY) ## Seal and open records beside Fernet and plain Parquet, and write docs/benchmarks-records.md
-	$(BIN)/python -m benchmarks records
+bench-records: $(READY) ## Measure all about sealed records, and write docs/benchmarks-records.md
+	$(BIN)/python -m benchmarks records sealed-keys sealed-training sealed-serving
 
 lock: $(READY) ## Pin every dependency anew, with hashes and without any registry's address
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

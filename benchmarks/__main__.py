@@ -25,7 +25,7 @@ FIGURES = ("help", "update", "unchanged", "serving", "switch", "house-prices", "
 # `make bench-serving`: half an hour of servers, and 2 GB of their libraries.
 SERVING_FIGURES = ("serving-peers",)
 # `make bench-records`: minutes of processor time, and nothing else running.
-RECORD_FIGURES = ("records", "sealed-serving")
+RECORD_FIGURES = ("records", "sealed-keys", "sealed-training", "sealed-serving")
 PAGES = {
     FIGURES: PAGE,
     SERVING_FIGURES: ROOT / "docs" / "benchmarks-serving.md",

@@ -29,6 +29,11 @@ class Size:
         requests: Over which memory must be steady.
         sealed: Rows of the sealed table.
         trees: Of the house-price model; None: as many as it has.
+        keys: People of the key table.
+        read: Rows of the read that is put on record.
+        patients: People in each monthly snapshot that an erasure looks through.
+        trained: Patients that a model is trained on, sealed and in clear.
+        spans: Months that one partition of these patients stands for; each is a snapshot of its own.
     """
 
     updates: int
@@ -44,6 +49,11 @@ class Size:
     requests: int = 1000
     sealed: int = 2000
     trees: int | None = None
+    keys: int = 500
+    read: int = 1000
+    patients: int = 50
+    trained: int = 1000
+    spans: tuple[int, ...] = (36,)
 
 
 FULL = Size(
@@ -59,6 +69,11 @@ FULL = Size(
     load_seconds=5.0,
     requests=1_000_000,
     sealed=250_000,
+    keys=100_000,
+    read=100_000,
+    patients=20_000,
+    trained=50_000,
+    spans=(1, 12),
 )
 SMALL = Size(
     updates=1, starts=1, commands=2, ingests=1, rows=100_000, csv_rows=20_000, scored=20_000, every=20

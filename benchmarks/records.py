@@ -61,7 +61,7 @@ def measure(bench: Bench) -> Figure:
     lines: list[Measured] = []
     for per_subject in (1, 10, 1000):
         bench.say(f"records: {per_subject:,} rows per subject")
-        lines += _lines(per_subject, _rounds(bench, per_subject, _table))
+        lines += _lines(per_subject, _rounds(bench, per_subject, made_up))
     rounded = _rounds(bench, 10, _rounded)
     return Figure(
         name="records",
@@ -116,7 +116,9 @@ def _rounds(bench: Bench, per_subject: int, make: Callable[[int, np.ndarray], An
     table = make(rows, raw[whose])
     # In the order of the refs, which is how a segment asks for them.
     keys = _Keys({ref: (SubjectKey(1, os.urandom(32)),) for ref in sorted(ref.tobytes() for ref in raw)})
-    plan = Plan("bench", "ref", dict.fromkeys(table.column_names[1:], "clinical"), {"sex": ("f", "m")})
+    plan = Plan(
+        "bench", "ref", dict.fromkeys(table.column_names[1:], "clinical"), {"sex": ("female", "male")}
+    )
     path, plain, found = bench.folder / "sealed.parquet", bench.folder / "plain.parquet", _Found()
 
     def seal() -> None:
@@ -162,7 +164,7 @@ def _fernet(table: Any, keys: _Keys) -> tuple[float, float]:
     return len(refs) / _seconds(seal), len(refs) / _seconds(opened)
 
 
-def _table(rows: int, refs: np.ndarray) -> Any:
+def made_up(rows: int, refs: np.ndarray) -> Any:
     """Twenty columns and whose they are: uint8 (rows, 16)."""
     rng = np.random.default_rng(rows)
     columns = {"ref": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(refs)])}
@@ -170,13 +172,13 @@ def _table(rows: int, refs: np.ndarray) -> Any:
         columns[f"measurement_{number}"] = pa.array(rng.normal(100, 20, rows))
     columns["age"] = pa.array(rng.integers(18, 95, rows))
     columns["day"] = pa.array(rng.integers(20_000, 20_730, rows).astype(np.int32), pa.date32())
-    columns["sex"] = pa.array(rng.choice(["f", "m"], rows))
+    columns["sex"] = pa.array(rng.choice(["female", "male"], rows))
     columns["smoker"] = pa.array(rng.random(rows) < 0.2)
     return pa.table(columns)
 
 
 def _rounded(rows: int, refs: np.ndarray) -> Any:
-    table = _table(rows, refs)
+    table = made_up(rows, refs)
     for number in range(_MEASUREMENTS):
         name = f"measurement_{number}"
         table = table.set_column(number + 1, name, pa.array(table[name].to_numpy().round(1)))

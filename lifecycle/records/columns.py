@@ -133,7 +133,7 @@ class Column:
     def restore(self, array: Any) -> Any:
         """The array in the type that the table had."""
         if not pa.types.is_dictionary(self.type):
-            return array.cast(self.type)
+            return array if array.type.equals(self.type) else array.cast(self.type)
         if not pa.types.is_dictionary(array.type):
             array = array.dictionary_encode()
         words = array.dictionary.cast(self.stored)

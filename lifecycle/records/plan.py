@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -86,7 +87,7 @@ class SealedSchema:
                 _ = column.kind  # raises for a type that cannot be sealed
         return sealed
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
         """All access groups, by name; at least one, so that the order of rows is kept somewhere."""
         names = {self._group(name) for name in self.schema.names if name != self.plan.subject}
@@ -99,17 +100,29 @@ class SealedSchema:
 
     def columns(self, group: str) -> tuple[Column, ...]:
         """The columns of one access group, in the order of the table."""
-        return tuple(
-            Column(field.name, field.type, self.plan.choices.get(field.name))
-            for field in self.schema
-            if field.name != self.plan.subject and self._group(field.name) == group
-        )
+        return self._columns.get(group, ())
+
+    @cached_property
+    def _columns(self) -> dict[str, tuple[Column, ...]]:
+        """The columns by access group: a snapshot has hundreds of segments, each asked more than once."""
+        found: dict[str, list[Column]] = {}
+        for column in self.schema:
+            if column.name != self.plan.subject:
+                choices = self.plan.choices.get(column.name)
+                found.setdefault(self._group(column.name), []).append(
+                    Column(column.name, column.type, choices)
+                )
+        return {group: tuple(columns) for group, columns in found.items()}
 
     def _group(self, column: str) -> str:
         return self.plan.groups.get(column, UNCLASSIFIED)
 
     def content(self) -> bytes:
         """Canonical JSON, as a segment holds it."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> bytes:
         plan = self.plan
         told = {
             "format": FORMAT,
@@ -123,6 +136,7 @@ class SealedSchema:
         return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
+    @lru_cache(maxsize=64)  # the segments of a snapshot, hundreds of them, hold the same
     def parse(cls, content: bytes) -> SealedSchema:
         """The schema that a segment holds.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -44,26 +45,27 @@ class Layout:
     cells: tuple[Cell, ...]
     rows: int
 
-    @property
+    @cached_property
     def position(self) -> int:
         """Bytes of the position of a row in the block."""
         return max(1, (max(self.rows - 1, 0).bit_length() + 7) // 8)
 
-    @property
+    @cached_property
     def null_bits(self) -> tuple[int, ...]:
         """Numbers of the columns with a bit for nulls, in the order of the bits."""
         return tuple(number for number, cell in enumerate(self.cells) if cell.nulls)
 
-    @property
+    @cached_property
     def value_bits(self) -> tuple[int, ...]:
         """Numbers of the columns whose values are bits; these come after those for nulls."""
         return tuple(number for number, column in enumerate(self.columns) if column.kind == "bit")
 
-    @property
+    @cached_property
     def texts(self) -> tuple[int, ...]:
         """Numbers of the columns whose values lie in the tail."""
         return tuple(number for number, column in enumerate(self.columns) if column.kind == "text")
 
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """A row as numpy sees it: ``position`` and ``bits`` as bytes, each cell under its column's number."""
         bits = (len(self.null_bits) + len(self.value_bits) + 7) // 8
@@ -112,7 +114,7 @@ def _array(table: Any, column: Column) -> Any:
 
 def _rows(layout: Layout, encoded: Sequence[tuple[Values, Mask | None]]) -> Bytes:
     """uint8 (rows, width): the rows in the original order."""
-    dtype = layout.dtype()
+    dtype = layout.dtype
     rows = np.zeros((layout.rows, dtype.itemsize), np.uint8)
     fields = rows.view(dtype).reshape(layout.rows)
     places = np.arange(layout.rows, dtype="<u8").view(np.uint8).reshape(layout.rows, 8)
@@ -156,7 +158,7 @@ def assembled(
     Raises:
         TamperedError: The chunks are of another length than their rows, or repeat a row.
     """
-    dtype = layout.dtype()
+    dtype = layout.dtype
     rows, tail = _apart(layout, plain, bounds, counts * dtype.itemsize)
     order = _order(layout, rows)
     asked = {number: column for number, column in enumerate(layout.columns) if column.name in wanted}
@@ -207,7 +209,7 @@ def _bit(fields: Mapping[str, NDArray[Any]], at: int) -> Mask:
 
 def _apart(layout: Layout, plain: Bytes, bounds: Numbers, heads: Numbers) -> tuple[Bytes, bytes]:
     """The rows of all chunks, uint8 (rows, width), and the text of all."""
-    width = layout.dtype().itemsize
+    width = layout.dtype.itemsize
     if not layout.texts:
         if (np.diff(bounds) != heads).any():
             raise _contradiction()

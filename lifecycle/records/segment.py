@@ -205,7 +205,7 @@ class SealedSegment:
         """One row group: its envelopes of some access groups, and whose they are."""
         names = ["ref", "n", *(f"sealed:{group}" for group in groups)]
         try:
-            block = file.read_row_group(number, columns=names)
+            block = file.read_row_group(number, columns=names, use_threads=False)
             if block.num_columns != len(names) or any(column.null_count for column in block.columns):
                 raise ValueError
             columns = [pa.field("ref", REF), pa.field("n", pa.uint32())]

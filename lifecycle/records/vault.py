@@ -180,19 +180,19 @@ class SystemVault:
             return
         segments = [SealedSegment(path) for path in self._verified(paths)]
         groups = _groups_of(segments, columns)
-        self._gate.admit(
-            Read(
-                actor=self._actor,
-                purpose=purpose,
-                dataset=self._dataset,
-                segments=tuple(str(segment.id) for segment in segments),
-                columns=tuple(columns),
-                groups=tuple(groups),
-                rows=sum(segment.rows for segment in segments),
-            )
+        read = Read(
+            actor=self._actor,
+            purpose=purpose,
+            dataset=self._dataset,
+            segments=tuple(str(segment.id) for segment in segments),
+            columns=tuple(columns),
+            groups=tuple(groups),
+            rows=sum(segment.rows for segment in segments),
         )
-        for segment in segments:
-            yield segment.read(self._keys, groups, columns)
+        with self._table.at_work():  # each segment asks for its keys
+            self._gate.admit(read)
+            for segment in segments:
+                yield segment.read(self._keys, groups, columns)
 
     def segment_key(self, name: bytes) -> SegmentKey:
         """The key of a segment of the prediction log; that it was asked for is on record.

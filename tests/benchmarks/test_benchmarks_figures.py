@@ -78,6 +78,19 @@ def test_records_are_sealed_beside_fernet_and_plain_parquet(bench):
         assert measured[f"size, {at}: times plain Parquet"] > 0
 
 
+def test_keys_are_rewrapped_reads_recorded_and_a_person_erased(bench):
+    measured = whats(figure("sealed-keys")(bench))
+    assert measured["subjects whose key is wrapped anew"] > 0
+    assert measured["audit, of the processor time of a read"] > 0
+    assert measured["one person erased, with proof"] > measured["of it the proof"]
+
+
+def test_a_model_is_trained_on_sealed_patients_and_on_the_same_in_clear(bench):
+    [both, loading, times] = figure("sealed-training")(bench).lines
+    assert both.samples.median > loading.samples.median > 0
+    assert times.samples.median > 0
+
+
 @pytest.mark.slow
 def test_rows_are_ingested_and_versioned_from_both_kinds_of_file(bench):
     measured = whats(figure("ingest")(bench))
