@@ -217,15 +217,22 @@ def _headers(suite: Suite, place: Place, sealed: memoryview, offsets: Numbers, n
     """The headers of chunks, uint8 (chunks, 52), once they were found to be of the one known form."""
     raw = np.frombuffer(sealed, np.uint8)
     headers: Bytes = np.lib.stride_tricks.sliding_window_view(raw, HEADER_BYTES)[offsets[numbers]]
-    _same(place, numbers, headers[:, :3] == np.frombuffer(MAGIC, np.uint8), "does not begin as an envelope")
-    _same(place, numbers, headers[:, 3:4] == VERSION, f"is not of version {VERSION}, the only one known")
-    known = ", ".join(str(suite.value) for suite in Suite)
-    _same(place, numbers, np.isin(headers[:, 4:5], list(Suite)), f"is of no known suite ({known})")
-    _same(place, numbers, headers[:, 4:5] == suite, "is of another suite than its segment")
-    _same(place, numbers, headers[:, 5:6] == 0, "has flags that are not known")
+    known = np.frombuffer(MAGIC + bytes([VERSION, suite, 0]), np.uint8)
+    if not (headers[:, : _GENERATION.start] == known).all():
+        _refuse_form(suite, place, headers, numbers)
     if suite is Suite.AES_256_SIV:
         _same(place, numbers, headers[:, _NONCE] == 0, "has a nonce, which its suite does not use")
     return headers
+
+
+def _refuse_form(suite: Suite, place: Place, headers: Bytes, numbers: Numbers) -> None:
+    """Say which chunk is not of the one known form, and how."""
+    known = ", ".join(str(suite.value) for suite in Suite)
+    _same(place, numbers, headers[:, :3] == np.frombuffer(MAGIC, np.uint8), "does not begin as an envelope")
+    _same(place, numbers, headers[:, 3:4] == VERSION, f"is not of version {VERSION}, the only one known")
+    _same(place, numbers, np.isin(headers[:, 4:5], list(Suite)), f"is of no known suite ({known})")
+    _same(place, numbers, headers[:, 4:5] == suite, "is of another suite than its segment")
+    _same(place, numbers, headers[:, 5:6] == 0, "has flags that are not known")
 
 
 def _same(place: Place, numbers: Numbers, right: NDArray[np.bool_], what: str) -> None:
