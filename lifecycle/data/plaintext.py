@@ -64,7 +64,7 @@ def require_new(file: Path) -> None:
     if not file.parent.is_dir():
         raise ConfigError(f"there is no folder {file.parent}", hint="make it, and see who may read it")
     if file.exists() or file.is_symlink():
-        raise StateError(f"{file} is there already", hint="choose another name: nothing is overwritten")
+        raise _is_there(file)
 
 
 def _write_parquet(tables: Tables, columns: Sequence[str], stream: IO[bytes]) -> int:
@@ -86,14 +86,35 @@ _WRITERS: dict[str, Callable[[Tables, Sequence[str], IO[bytes]], int]] = {
 
 @contextmanager
 def _private(file: Path) -> Iterator[IO[bytes]]:
-    """A file beside it, for its owner alone, that takes the name once it is whole and on the disk."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """A file without a name, for its owner alone, that gets its name once it is whole and on the disk.
+
+    Whoever is killed meanwhile leaves nothing: what has no name goes with its process.
+
+    Raises:
+        StateError: The name was taken meanwhile.
+    """
+    descriptor = os.open(file.parent, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+        with _opened(file.parent) as folder:
+            try:
+                # By way of /proc, as link(2) says; it never takes a name that is there.
+                os.link(f"/proc/self/fd/{stream.fileno()}", file.name, dst_dir_fd=folder)
+            except FileExistsError:
+                raise _is_there(file) from None
+            os.fsync(folder)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
+        yield descriptor
     finally:
-        draft.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_there(file: Path) -> StateError:
+    return StateError(f"{file} is there already", hint="choose another name: nothing is overwritten")

@@ -132,7 +132,8 @@ def load_policy(path: Path) -> Policy:
     except OSError as error:
         raise ConfigError(
             f"the access policy {path} cannot be read: {error.strerror}",
-            hint="write one, as docs/privacy.md says: without it nothing is opened, and nobody administers",
+            hint="write one, as docs/privacy.md says: without it nothing is opened, and nobody administers. "
+            "Begin with the lines `format: 1` and `actors: {}`; who is denied is told which line to add",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}", hint="mend the line it names") from None

@@ -162,6 +162,8 @@ class Office:
 
         if act != "register":  # which makes the first one
             self.require()
+        if system:
+            self._require_system(system)
         self.gate.admit(
             Act(
                 actor=actor_of(self.settings),
@@ -172,6 +174,16 @@ class Office:
                 count=count,
             )
         )
+
+    def _require_system(self, system: str) -> None:
+        """Return where a system is declared, or was and has keys: the trail keeps every word."""
+        from lifecycle.core.params import load_params
+
+        try:
+            load_params(self.settings.project).system(system)
+        except ConfigError:
+            if not (self.table.database.exists() and self.status().has_subjects_of(system)):
+                raise
 
     def require(self) -> None:
         """Return where there is a key table.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
+from lifecycle.core.errors import StateError
 from lifecycle.core.record import SUBJECT_REF
+from lifecycle.data.plaintext import write_plaintext
 from tests.office.conftest import MARKER, Clinic, identifier
 
 OPEN = ("open", "clinic", "scores", "--purpose", "care")
@@ -148,3 +151,22 @@ def test_no_marker_is_where_it_was_not_asked_for(clinic, night):
     clinic.run(*OPEN, "--columns", "prediction", "--output", "night.parquet")
     files = [path for path in clinic.root.rglob("*") if path.is_file()]
     assert not any(MARKER.encode() in path.read_bytes() for path in files)
+
+
+def test_a_writer_that_is_killed_leaves_nothing_in_clear_and_no_name_is_taken_twice(tmp_path):
+    table = pa.table({"age": [1.0]})
+    file = tmp_path / "night.csv"
+
+    def dies() -> Iterator[pa.Table]:
+        yield table
+        assert list(tmp_path.iterdir()) == []  # it has no name yet
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_plaintext(dies(), ["age"], file)
+    assert list(tmp_path.iterdir()) == []
+    assert write_plaintext([table], ["age"], file) == 1
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(StateError, match="nothing is overwritten"):
+        write_plaintext([table], ["age"], file)
+    assert file.read_text() == "age\n1.0\n"

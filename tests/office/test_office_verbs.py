@@ -46,13 +46,26 @@ def test_a_ref_is_found_by_the_identifier_and_the_look_up_is_on_record(clinic):
         (("erase", "clinic", ELSE, "--yes"), None, 8, "nobody was erased"),
         (("consent", "grant", "clinic", ELSE, "--purpose", "training"), None, 8, "not in the key table"),
         (("subjects", "find", "clinci"), 1, 2, "did you mean"),
-        (("rotate", "table", "clinci"), None, 6, "has no subjects"),
+        (("rotate", "table", "clinci"), None, 2, "did you mean"),
+        (("consent", "grant", "clinci", ELSE, "--purpose", "training"), None, 2, "did you mean"),
+        (("consent", "history", "clinci", ELSE), None, 2, "did you mean"),
+        (("audit", "who", "clinci", ELSE), None, 2, "did you mean"),
     ],
     ids=lambda it: " ".join(it[:2]) if isinstance(it, tuple) else "",
 )
 def test_what_cannot_be_done_is_said_without_saying_who(clinic, words, who, code, said):
     clinic.admit(2)
     assert said in clinic.run(*words, who=who, expect=code).output
+    # What is typed in the place of a system may be anything, and the trail keeps it for good.
+    assert "clinci" not in "".join(clinic.office.trail.export())
+
+
+def test_a_system_that_was_renamed_is_administered_as_long_as_it_has_keys(clinic):
+    [ref] = clinic.admit(1)
+    params = clinic.root / "params.yaml"
+    params.write_text(params.read_text().replace("clinic:", "hospital:", 1))
+    clinic.run("rotate", "table", "clinic")
+    clinic.run("consent", "grant", "clinic", ref.hex(), "--purpose", "training")
 
 
 def test_where_there_is_no_identifier_nothing_is_looked_up(clinic):
