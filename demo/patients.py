@@ -67,6 +67,10 @@ class PatientStory:
         with self._chapter("Three nights: who arrived during the day is scored, and the scores are sealed"):
             for night in NIGHTS:
                 self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
+        with self._chapter("Somebody who may opens one night's scores; that is on record before it happens"):
+            folder = f".lifecycle/scores/{NIGHTS[-1]}"
+            columns = ("--purpose", "care", "--columns", "row,prediction,decision")
+            self._lifecycle("records", "open", NAME, folder, *columns, "--output", "-")
         with self._chapter("By day an application asks about some of them, and the service forgets"):
             self._serve([leaving, *_newcomers(patients)])
         with self._chapter("One patient withdraws consent to training; the models that know them are listed"):

@@ -17,7 +17,7 @@ from lifecycle.core.params import Params, SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import load_system
 from lifecycle.core.values import Value
-from lifecycle.wiring import addresses, open_ledger, open_store, schema_of_system, vault_opener
+from lifecycle.wiring import addresses, open_ledger, open_office, open_store, schema_of_system, vault_opener
 
 LEAST_DISK_GB = 2
 
@@ -106,6 +106,7 @@ def _systems(settings: Settings, params: Params) -> Iterator[Finding]:
     for name, system in params.systems.items():
         yield _tried(f"{name}: code", partial(_loaded, system.entry, settings.project))
         yield _tried(f"{name}: sources", partial(_sources, system, settings, name))
+        yield from _access(name, system, settings)
         yield _lock(name, settings.project / system.lock)
         yield _tried(f"{name}: live", partial(_live, settings, name))
 
@@ -125,6 +126,21 @@ def _sources(system: SystemParams, settings: Settings, name: str) -> str:
     logged = Logged(settings.log / name, datetime.now(UTC), files)
     parts = open_sources(schema, system.sources, root, logged)
     return f"{len(parts)} found, with the columns the record asks for"
+
+
+def _access(name: str, system: SystemParams, settings: Settings) -> Iterator[Finding]:
+    """Whether this actor may train on what is sealed; of other systems there is nothing to say."""
+    try:
+        schema = load_system(system.entry, settings.project).schema
+    except LifecycleError:
+        return  # said of the code already
+
+    def allowed() -> str:
+        open_office(settings).require_training(name, schema)
+        return f"{settings.actor} may train"
+
+    if schema.is_sealed:
+        yield _tried(f"{name}: access", allowed)
 
 
 def _live(settings: Settings, name: str) -> str:

@@ -182,6 +182,12 @@ class RecordSchema(BaseModel):
         return self.subject_id.model_copy(update={"optional": False, "min_length": least})
 
     @cached_property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of the fields that training needs: features, label, event time."""
+        fields = (*self.features, self.label, self.event_time)
+        return tuple(dict.fromkeys(field.name for field in fields))
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the schema's canonical JSON."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

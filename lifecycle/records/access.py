@@ -105,18 +105,30 @@ class Gate:
             AccessDeniedError: The policy does not allow it; that is on record.
             StorageError, UnavailableError: It is denied, and that could not be recorded.
         """
-        if objection := self._objection(asked):
-            self._audit.record(asked, denied=objection)
-            raise AccessDeniedError(
-                objection,
-                hint=f"if they may, write in {self._file}, {self._policy.remedy(asked)}\n"
-                "    or set LIFECYCLE_ACTOR to somebody who may",
-            )
+        if denied := refusal(self._policy, asked, self._file):
+            self._audit.record(asked, denied=denied.message)
+            raise denied
 
-    def _objection(self, asked: Read | Act) -> str:
-        if isinstance(asked, Act):
-            return self._policy.objection_to(asked.actor, asked.act)
-        return self._policy.objection(asked.actor, asked.purpose, asked.groups)
+
+def refusal(policy: Policy, asked: Read | Act, file: Path) -> AccessDeniedError | None:
+    """What is said to an actor whom a policy does not allow this: why, and which line would allow it.
+
+    Args:
+        policy: The policy.
+        asked: What the actor is about to do.
+        file: The policy's.
+    """
+    if isinstance(asked, Act):
+        objection = policy.objection_to(asked.actor, asked.act)
+    else:
+        objection = policy.objection(asked.actor, asked.purpose, asked.groups)
+    if not objection:
+        return None
+    return AccessDeniedError(
+        objection,
+        hint=f"if they may, write in {file}, {policy.remedy(asked)}\n"
+        "    or set LIFECYCLE_ACTOR to somebody who may",
+    )
 
 
 def load_policy(path: Path) -> Policy:

@@ -113,9 +113,7 @@ class Loop:
         if (vault := self.open_vault(system.schema)) is not None:
             from lifecycle.data.snapshot_files import TRAINING
 
-            schema = system.schema
-            fields = [*schema.features, schema.label, schema.event_time]
-            vault.check(list(dict.fromkeys(field.name for field in fields)), TRAINING)
+            vault.check(system.schema.trained_on, TRAINING)
 
     def train(self, snapshot: Snapshot) -> TrainingRun:
         """Run the stages that are out of date."""

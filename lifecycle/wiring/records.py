@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lifecycle.core.ports import Signer
+    from lifecycle.core.record import RecordSchema
     from lifecycle.records.access import Gate, Policy
     from lifecycle.records.audit import AuditTrail
     from lifecycle.records.consent import ConsentLedger
@@ -184,6 +185,22 @@ class Office:
         except ConfigError:
             if not (self.table.database.exists() and self.status().has_subjects_of(system)):
                 raise
+
+    def require_training(self, system: str, schema: RecordSchema) -> None:
+        """Return where this actor may train on the records of a system; nothing is recorded.
+
+        Raises:
+            ConfigError: There is no policy, or it has faults.
+            AccessDeniedError: The policy does not allow it.
+        """
+        from lifecycle.data.snapshot_files import TRAINING
+        from lifecycle.records.access import refusal
+        from lifecycle.records.entries import Read
+
+        groups = tuple(sorted({schema.access_groups[name] for name in schema.trained_on}))
+        asked = Read(actor=actor_of(self.settings), purpose=TRAINING, dataset=system, groups=groups)
+        if denied := refusal(self.policy, asked, self.settings.policy):
+            raise denied
 
     def require(self) -> None:
         """Return where there is a key table.

@@ -202,7 +202,7 @@ def dies(*arguments, **keywords):
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
 setattr(kind, name, dies)
-order.erase_subject(directly, "clinic", "{ref}", lambda system, name: os.getcwd() and "update-1")
+order.erase_subject(directly, "clinic", "{ref}", lambda system, name: os.getppid() and "update-1")
 """
 BEFORE, DURING, AFTER = (), ("requested",), ("erased", "scrubbed")
 
@@ -217,7 +217,7 @@ BEFORE, DURING, AFTER = (), ("requested",), ("erased", "scrubbed")
         ("lifecycle.core.sql.sqlite.Sqlite", "scrub", 1, AFTER),
         ("lifecycle.steps.erase", "scan", 1, AFTER),
         ("lifecycle.rollout.ledger.SqlLedger", "history", 1, AFTER),  # the models are listed
-        ("os", "getcwd", 1, AFTER),  # the update is queued
+        ("os", "getppid", 1, AFTER),  # the update is queued
         ("lifecycle.steps.erase", "_store", 1, AFTER),  # the page
         ("lifecycle.steps.erase", "_store", 2, AFTER),  # and its signature
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from flows import start
 from lifecycle.core.errors import AccessDeniedError, IntegrityError
+from lifecycle.doctor import Finding, examine
 from lifecycle.records.entries import Verb
 from lifecycle.steps.erase import read_receipt
 from tests.office.conftest import MARKER, identifier
@@ -264,6 +265,19 @@ def test_who_may_not_look_up_learns_not_even_whether_there_is_such_a_person(clin
     said = {clinic.run("audit", "who", "clinic", who=person, expect=77).output for person in (0, 77)}
     assert len(said) == 1
     assert clinic.office.trail.verify().entries == 2
+
+
+def test_the_doctor_says_who_may_not_train_and_which_line_is_missing(clinic):
+    def access() -> Finding:
+        return next(found for found in examine(clinic.settings) if found.name == "clinic: access")
+
+    found = access()
+    assert (found.ok, found.detail) == (False, "actor 'officer' has no purpose 'training'")
+    assert f"{clinic.root / 'access.yaml'}, below actors, officer: training: [clinical]" in found.hint
+    clinic.allow([], training=["clinical"])
+    assert access().ok
+    (clinic.root / "access.yaml").unlink()
+    assert "cannot be read" in access().detail
 
 
 def test_flows_that_administer_pass_the_same_gate(clinic):
