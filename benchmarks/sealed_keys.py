@@ -44,9 +44,9 @@ def measure(bench: Bench) -> Figure:
         how=(
             f"A key table of {len(refs):,} people in SQLite on disk, each with a key of their own. Rewrap, "
             "by the clock: all of these are wrapped under a new table key, and the old one is destroyed. "
-            f"Audit: a read of {bench.size.read:,} rows of 20 columns, {PER_SUBJECT} per subject, passes the policy "
-            "and is committed to the audit trail, the database kept open meanwhile as a vault keeps it; "
-            "beside it, the reading itself with raw keys in memory. Erasure, by the clock: "
+            f"Audit: a read of {bench.size.read:,} rows of 20 columns, {PER_SUBJECT} per subject, passes the "
+            "policy and is committed to the audit trail, the database kept open meanwhile as a vault keeps "
+            "it; beside it, the reading itself with raw keys in memory. Erasure, by the clock: "
             f"{MONTHS} monthly snapshots, each of a new month of {bench.size.patients:,} people and all "
             f"months before it, lie in DVC's cache and in a remote that is a folder, {mb:.0f} MB in all; a "
             "person who is in each is erased from the key table and looked for in every file, and the "
