@@ -35,6 +35,7 @@ class Size:
         patients: People in each monthly snapshot that an erasure looks through.
         trained: Patients that a model is trained on, sealed and in clear.
         spans: Months that one partition of these patients stands for; each is a snapshot of its own.
+        trees: Of the house-price model; None: as many as it has.
     """
 
     updates: int
@@ -55,6 +56,7 @@ class Size:
     patients: int = 50
     trained: int = 1000
     spans: tuple[int, ...] = (36,)
+    trees: int | None = None
 
 
 FULL = Size(

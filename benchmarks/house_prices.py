@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.preprocessing import OrdinalEncoder
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Size
 from benchmarks.commands import ROOT
 from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
 from lifecycle.core.params import load_params
 from lifecycle.core.rows import Rows
+from lifecycle.core.system import System
 from lifecycle.data.ingest import ingest
 from lifecycle.data.reading import read_rows
 from lifecycle.evaluation import metrics
@@ -116,12 +117,20 @@ def sales(folder: Path) -> tuple[Rows, Rows]:
     return rows.take(before), rows.take(~before)
 
 
+def system(size: Size) -> System:
+    """The house-price system, of as many trees as a size asks for."""
+    if size.trees is None:
+        return SYSTEM
+    trees = {"regressor__regressor__trees__max_iter": size.trees}
+    return replace(SYSTEM, build_model=lambda seed: SYSTEM.build_model(seed).set_params(**trees))
+
+
 def trained(bench: Bench, train: Rows) -> Path:
     """The files of the system's own model, in the form that is served; trained once for all figures."""
     folder = bench.folder / "house-prices" / "model"
     if not folder.exists():
         params = load_params(ROOT).system(SYSTEM.name)
-        train_model(SYSTEM, params, train, folder, load_engine, bench.size.probes)
+        train_model(system(bench.size), params, train, folder, load_engine, bench.size.probes)
     return folder
 
 

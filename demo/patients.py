@@ -25,8 +25,8 @@ from demo.story import REPOSITORY
 from systems.patient_outcome import SYSTEM
 
 NAME = "patient-outcome"
-ACTOR = "pipeline"
-"""Whom the policy in ``access.yaml`` allows to train."""
+PIPELINE, OFFICER = "pipeline", "privacy-officer"
+"""Whom the policy in ``access.yaml`` allows to train, and to do what people ask for."""
 
 FIRST, SECOND = date(2010, 1, 1), date(2011, 1, 1)
 NIGHTS = (date(2010, 1, 4), date(2010, 1, 5), date(2010, 1, 6))
@@ -69,12 +69,12 @@ class PatientStory:
                 self._score(night, [it for it in patients if it["index_date"] == night.isoformat()])
         with self._chapter("By day an application asks about some of them, and the service forgets"):
             self._serve([leaving, *_newcomers(patients)])
-        with self._chapter("One patient withdraws consent to training"):
+        with self._chapter("One patient withdraws consent to training; the models that know them are listed"):
             self._about(withdrawing, "consent", "withdraw", NAME, "--purpose", "training")
         with self._chapter("Another asks to be forgotten: keys destroyed, proof, a signed receipt"):
             self._about(leaving, "erase", NAME, "--yes")
         with self._chapter(f"Update, as of {SECOND}, without the two"):
-            self._lifecycle("update", NAME, "--as-of", SECOND.isoformat())
+            self._lifecycle("update", NAME, "--as-of", SECOND.isoformat(), "--trigger", "erasure")
         with self._chapter("The audit trail: who read whose records, and that nothing in it was changed"):
             self._lifecycle("records", "audit", "verify")
             self._about(withdrawing, "audit", "who", NAME)
@@ -120,7 +120,7 @@ class PatientStory:
 
     def _about(self, patient: Patient, *words: str) -> None:
         """A command about a person, whose number is typed and never an argument."""
-        self._lifecycle("records", *words, typed=patient["patient_id"])
+        self._lifecycle("records", *words, typed=patient["patient_id"], actor=OFFICER)
 
     def _look(self) -> None:
         files = [path for path in self.project.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -141,14 +141,14 @@ class PatientStory:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": ACTOR}
+        return os.environ | {"LIFECYCLE_PROJECT": str(self.project), "LIFECYCLE_ACTOR": PIPELINE}
 
-    def _lifecycle(self, *words: str, typed: str = "") -> None:
+    def _lifecycle(self, *words: str, typed: str = "", actor: str = PIPELINE) -> None:
         """Run a command as a user would in a shell there."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "lifecycle", *words],
             cwd=self.project,
-            env=self._environment,
+            env=self._environment | {"LIFECYCLE_ACTOR": actor},
             input=typed.encode(),
             check=False,
         )

@@ -11,6 +11,7 @@ from lifecycle.core.clock import parse_moment
 from lifecycle.core.erasure import AffectedVersion, Proof, Queued, Receipt
 from lifecycle.core.scoring import ScoreRequest, ScoreResult
 from lifecycle.core.settings import Settings
+from lifecycle.core.trigger import Trigger
 from lifecycle.core.values import Evaluation, FlowResult, ModelVersion, Snapshot, TrainingRun
 from lifecycle.data.scoring.work import ChunkRecord
 from lifecycle.steps.erase import Eraser, QueueUpdate
@@ -135,9 +136,9 @@ def first_deployment(run: Runner, system: str, as_of: datetime | None) -> FlowRe
         return _advance(run, loop)
 
 
-def update(run: Runner, system: str, as_of: datetime | None) -> FlowResult:
+def update(run: Runner, system: str, as_of: datetime | None, trigger: Trigger = "manual") -> FlowResult:
     """Bring a candidate from recent data; refused when there is no champion."""
-    with _loop(system, as_of).opened("update") as loop:
+    with _loop(system, as_of, trigger).opened("update") as loop:
         return _advance(run, loop)
 
 
@@ -193,5 +194,5 @@ def _advance(run: Runner, loop: Loop) -> FlowResult:
     return result
 
 
-def _loop(system: str, as_of: datetime | None) -> Loop:
-    return open_loop(Settings(), system, parse_moment(as_of) if as_of else None)
+def _loop(system: str, as_of: datetime | None, trigger: Trigger = "manual") -> Loop:
+    return open_loop(Settings(), system, parse_moment(as_of) if as_of else None, trigger)

@@ -35,7 +35,7 @@ def score_batch(
     Args:
         system: A key of `params.yaml`.
         inputs: Files and globs, relative to the project: CSV, Parquet and Arrow IPC.
-        output: The folder to publish; `{as_of}` in it stands for the date.
+        output: The folder to publish; `{as_of}`, here as in the inputs, stands for the date.
         as_of: The moment it stands for: the release that was live then answers; now, if not given.
         version: The registered version that answers, instead of the live one.
         release: Or its digest.

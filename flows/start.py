@@ -18,6 +18,7 @@ from flows import order
 from flows.order import RETRY_DELAYS, Step
 from lifecycle.core.errors import TransientError
 from lifecycle.core.scoring import ScoreRequest, ScoreResult
+from lifecycle.core.trigger import Trigger
 from lifecycle.core.values import FlowResult
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def first_deployment(system: str, as_of: datetime | None = None) -> FlowResult:
     return order.first_deployment(directly, system, as_of)
 
 
-def update(system: str, as_of: datetime | None = None) -> FlowResult:
+def update(system: str, as_of: datetime | None = None, trigger: Trigger = "manual") -> FlowResult:
     """Update a system from recent data."""
     if _server_is_up():
         from flows.update import update as flow
 
-        result: FlowResult = _result_of(flow, system=system, as_of=as_of)
+        result: FlowResult = _result_of(flow, system=system, as_of=as_of, trigger=trigger)
         return result
-    return order.update(directly, system, as_of)
+    return order.update(directly, system, as_of, trigger)
 
 
 def rollback(system: str, reason: str = "", version: str | None = None) -> FlowResult:

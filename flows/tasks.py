@@ -78,7 +78,7 @@ def scored(order: Callable[..., ScoreResult], *arguments: Any) -> State[Any]:
 
 
 def queue_update(system: str, name: str) -> str | None:
-    """Queue an update through the server, once per name; its run's name, or None: nobody runs updates."""
+    """Queue the update after an erasure, once per name; its run's name, or None: nobody runs updates."""
     try:
         run = run_deployment(
             f"update/{system}",
@@ -86,6 +86,7 @@ def queue_update(system: str, name: str) -> str | None:
             as_subflow=False,
             flow_run_name=name,
             idempotency_key=name,
+            parameters={"trigger": "erasure"},
             tags=["erasure"],
         )
     except ObjectNotFound:

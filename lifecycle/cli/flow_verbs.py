@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -22,6 +22,7 @@ from lifecycle.cli.base import (
     system_argument,
 )
 from lifecycle.core.errors import ConfigError
+from lifecycle.core.trigger import Trigger
 
 if TYPE_CHECKING:
     from lifecycle.core.values import FlowResult
@@ -40,16 +41,23 @@ def first_deployment(system: str, as_of: str | None, as_json: bool) -> None:
 @click.command()
 @system_argument
 @as_of_option
+@click.option(
+    "--trigger",
+    type=click.Choice(get_args(Trigger)),
+    default="manual",
+    show_default=True,
+    help="Why it runs; kept in the ledger and shown to reviewers.",
+)
 @as_json_option
 @example("lifecycle update house-prices")
-def update(system: str, as_of: str | None, as_json: bool) -> None:
+def update(system: str, as_of: str | None, trigger: str, as_json: bool) -> None:
     """Retrain on recent data and promote if it is not worse than the champion on identical rows."""
-    run_flow("update", as_json, system=system, as_of=moment(as_of))
+    run_flow("update", as_json, system=system, as_of=moment(as_of), trigger=trigger)
 
 
 @click.command()
 @system_argument
-@click.option("--reason", default="", help="Why; kept in the ledger.")
+@click.option("--reason", default="", help="Why; kept in the ledger for good, so name no person.")
 @click.option("--version", help="Roll back only if this version is live: asking twice rolls back once.")
 @as_json_option
 @example('lifecycle rollback house-prices --reason "complaints since noon"')

@@ -28,7 +28,7 @@ def keys() -> None:
     multiple=True,
     default=("predict",),
     show_default=True,
-    help="predict, outcomes or admin; may be given several times.",
+    help="predict, outcomes, admin or records; may be given several times.",
 )
 @click.option(
     "--system", "systems", multiple=True, help="Only for this system (default: all); may be repeated."

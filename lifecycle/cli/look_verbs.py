@@ -46,6 +46,7 @@ def history(system: str, at: str | None, as_json: bool) -> None:
         click.echo(
             f"{row.id:>4}  {row.decided_at:%Y-%m-%d %H:%M:%S}  {row.decision:<16}  "
             f"version {row.version:<3} {row.release.digest[:12]}  by {row.actor}"
+            + (f", trigger: {row.trigger}" if row.trigger else "")
         )
         if reason := row.evidence.get("reason"):
             click.echo(f"      {reason}")

@@ -34,7 +34,8 @@ CHUNK_ROWS = 100_000
     multiple=True,
     required=True,
     metavar="FILES",
-    help="A file or a glob in quotes: CSV, Parquet or Arrow IPC. May be given several times.",
+    help="A file or a glob in quotes: CSV, Parquet or Arrow IPC; {as_of} in it stands for the date. May be "
+    "given several times.",
 )
 @click.option(
     "--output", required=True, metavar="DIR", help="The folder to publish; {as_of} in it stands for the date."

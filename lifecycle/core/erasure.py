@@ -44,6 +44,7 @@ class PlaceScan(Value):
         unreadable: Parquet files that are not whole, relative to the place; what they hold is not known.
         held: Those that hold rows of the subject.
         scanned: Whether it could be looked through at all.
+        reason: Why not.
     """
 
     place: str
@@ -52,6 +53,7 @@ class PlaceScan(Value):
     unreadable: tuple[str, ...] = ()
     held: tuple[HeldFile, ...] = ()
     scanned: bool = True
+    reason: str = ""
 
     @property
     def lost(self) -> int:
@@ -82,12 +84,13 @@ class Proof(Value):
 
 
 class AffectedVersion(Value):
-    """A model version that was trained from a snapshot which held the subject.
+    """A model version that was trained from a snapshot which held the subject, or may have been.
 
     Attributes:
         version: Registered version.
         release: Its digest.
-        snapshot: The snapshot; empty: the release cannot be read any more, so that this is not known.
+        snapshot: The snapshot; empty: the release or the snapshot is not there any more, so that it is not
+            known whether it held the subject.
         live: Whether it is live now.
     """
 

@@ -133,8 +133,12 @@ class Vault(Protocol):
         """How many rows were sealed in a file; told without any key."""
         ...
 
-    def columns(self, path: Path) -> Sequence[str]:
-        """Names of the columns of a sealed file; told without any key."""
+    def columns(self, paths: Sequence[Path]) -> Mapping[str, str]:
+        """The columns that sealed files have in common, each with its access group; told without any key."""
+        ...
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when the actor may open these fields of the record for a purpose; nothing is opened."""
         ...
 
     def open(self, paths: Sequence[Path], columns: Sequence[str], purpose: str) -> Iterable[Opened]:
@@ -201,6 +205,24 @@ OpenCustody = Callable[[str, RecordSchema], Custody]
 
 OpenVault = Callable[[RecordSchema], Vault | None]
 """The vault of a system's records; None where nothing in them is sensitive."""
+
+
+class Objects(Protocol):
+    """Objects of a store that is reached over a network."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of every object, by name."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many may be read at a time."""
+        ...
+
+    def read(self, name: str, start: int, end: int) -> bytes:
+        """Bytes ``start`` to ``end``, which is not among them, of an object."""
+        ...
 
 
 class Workspace(Protocol):

@@ -31,6 +31,9 @@ _TYPES: dict[Kind, type] = {kind: type_ for type_, kind in _KINDS.items()}
 SUBJECT_REF, RECORD_REF = "#subject", "#record"
 """Columns of a sealed table: 16 random bytes for the subject, and what stands for the record's id."""
 
+SCORED_RECORD = "record_id"
+"""The column of scores that holds the record's id."""
+
 MAX_TEXT = 10_000
 """Longest text of a request, characters, where the record sets no shorter limit."""
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import ValidationError, model_validator
 
+from lifecycle.core.card import ModelCard
 from lifecycle.core.errors import IntegrityError
 from lifecycle.core.params import ServingParams
 from lifecycle.core.ports import Signer
@@ -61,6 +62,7 @@ class Manifest(Value):
         serving: How it is served.
         logging: Which predictions are logged.
         logging_share: Share of requests logged where ``logging`` is ``sampled``.
+        card: Intended use, limits and duties; None if the system declares none.
     """
 
     format: Literal[1] = 1
@@ -77,6 +79,7 @@ class Manifest(Value):
     serving: ServingParams = ServingParams()
     logging: Literal["all", "sampled", "none"] = "all"
     logging_share: float = 0.1
+    card: ModelCard | None = None
 
     @model_validator(mode="after")
     def _accounted_for(self) -> Manifest:
@@ -109,7 +112,9 @@ def write_release(files: dict[str, Path], facts: dict[str, object], home: Path, 
     """
     entries = {name: file_entry(path) for name, path in sorted(files.items())}
     manifest = Manifest.model_validate({**facts, "files": entries})
-    content = manifest.model_dump_json(indent=1).encode()
+    # Without a card, a release is known by what it always was.
+    unsaid = None if manifest.card else {"card"}
+    content = manifest.model_dump_json(indent=1, exclude=unsaid).encode()
     digest = hashlib.sha256(content).hexdigest()
     target = home / digest
     if not target.exists():

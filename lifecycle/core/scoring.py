@@ -52,7 +52,7 @@ class ScoreRequest(Value):
 
     Attributes:
         inputs: Files and globs: CSV, Parquet and Arrow IPC.
-        output: The folder to publish; ``{as_of}`` in it stands for the date of ``as_of``.
+        output: The folder to publish; ``{as_of}``, here as in ``inputs``, stands for the date of ``as_of``.
         version: The registered version that answers; the live one, if neither this nor ``release`` is given.
         release: Its digest, or enough of its beginning.
         like_source: Number, from 1, of the source in ``params.yaml`` whose columns and formats hold here.
@@ -205,6 +205,22 @@ class BatchGate(Value):
     detail: str = ""
 
 
+class ScoreBand(Value):
+    """How many answers lie between two values.
+
+    Attributes:
+        low: From this on; None for the lowest band.
+        high: Below this; None for the highest band.
+        rows: Answers of the batch.
+        expected: Share of the answers on the newest rows that training knew.
+    """
+
+    low: float | None
+    high: float | None
+    rows: int
+    expected: float
+
+
 class ScoreManifest(Value):
     """What a published output consists of and where it comes from; readers take only what it names.
 
@@ -222,6 +238,8 @@ class ScoreManifest(Value):
         quarantine: The file that describes refused rows, as JSON lines; None if there are none.
         gates: Every check of the batch.
         accepted: Why it was published all the same, where a check was not kept.
+        sealed: Whether the parts are.
+        bands: How the answers are spread; of sealed parts, in no smaller cells than may be shown.
     """
 
     format: Literal[1] = 1
@@ -237,6 +255,8 @@ class ScoreManifest(Value):
     quarantine: OutputFile | None
     gates: tuple[BatchGate, ...]
     accepted: str = ""
+    sealed: bool = False
+    bands: tuple[ScoreBand, ...] = ()
 
     @property
     def files(self) -> frozenset[str]:
@@ -262,6 +282,10 @@ class ScoreResult(Value):
         gates: Every check of the batch.
         accepted: Why it was published all the same, where a check was not kept.
         warnings: What the user should know.
+        task: ``regression`` or ``classification``.
+        chunks: Files of scores.
+        sealed: Whether they are.
+        bands: How the answers are spread.
     """
 
     system: str
@@ -276,3 +300,7 @@ class ScoreResult(Value):
     gates: tuple[BatchGate, ...] = ()
     accepted: str = ""
     warnings: tuple[str, ...] = ()
+    task: str = ""
+    chunks: int = 0
+    sealed: bool = False
+    bands: tuple[ScoreBand, ...] = ()

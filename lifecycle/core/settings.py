@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     project: Path = Field(default_factory=Path.cwd, description="The user's project: params.yaml stands here")
     home: Path = Field(Path(".lifecycle"), description="All state, relative to the project")
     actor: str = Field(default_factory=getpass.getuser, description="Who is acting; written to the ledger")
+    actor_key: str = Field(
+        "",
+        exclude=True,
+        repr=False,
+        description="API key (scope records) of who is acting: sealed records are opened in its owner's name",
+    )
     ledger_url: str = Field("", description="URL of the deployment ledger: sqlite:/// or postgresql://")
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI")
     mlflow_artifacts: str = Field("", description="URI below which MLflow stores artefacts")
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     wipe_memory: bool | None = Field(
         None,
         description="Whether the prediction service overwrites memory that it frees, on Linux; unset: "
-        "where there is an access policy",
+        "where the access policy names somebody",
     )
     api_keys: Path | None = Field(None, description="File of API keys (default: below the state folder)")
     cors_origins: str = Field("", description="Origins of other sites whose pages may ask, by commas")
@@ -103,7 +109,7 @@ class Settings(BaseSettings):
     @property
     def wipes(self) -> bool:
         """Whether the prediction service overwrites memory that it frees."""
-        return self.policy.exists() if self.wipe_memory is None else self.wipe_memory
+        return _names_somebody(self.policy) if self.wipe_memory is None else self.wipe_memory
 
     @property
     def receipts(self) -> Path:
@@ -122,8 +128,9 @@ class Settings(BaseSettings):
 
     @property
     def remote(self) -> str:
-        """URL of the DVC remote."""
-        return self.dvc_remote or str(self.state / "remote")
+        """The DVC remote: a folder, or the URL of another kind."""
+        # DVC would make a folder named "file:".
+        return self.dvc_remote.removeprefix("file://") or str(self.state / "remote")
 
     @property
     def releases(self) -> Path:
@@ -149,6 +156,19 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The folder of the signing key and the trusted public keys."""
         return self.state / "keys"
+
+
+def _names_somebody(policy: Path) -> bool:
+    """Whether a policy lets anybody open anything: then there are records about people, or will be."""
+    import yaml  # not with the module: hardly anybody asks
+
+    try:
+        told = yaml.safe_load(policy.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, yaml.YAMLError):
+        return True  # whoever reads it tells what is wrong with it
+    return not isinstance(told, dict) or bool(told.get("actors"))
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

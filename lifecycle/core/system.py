@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lifecycle.core.card import ModelCard
 from lifecycle.core.errors import ConfigError, DeclarationError
 from lifecycle.core.record import Record, RecordSchema, schema_of
 from lifecycle.core.suggest import nearest
@@ -44,6 +45,7 @@ class System:
         metrics: Names from ``METRICS`` for the task.
         primary: The metric that decides between champion and candidate.
         trusted_types: Full names of the user's own types inside the fitted model, for skops.
+        card: Intended use, limits and duties, where there is more to say than numbers do.
     """
 
     name: str
@@ -53,6 +55,7 @@ class System:
     metrics: tuple[str, ...]
     primary: str
     trusted_types: tuple[str, ...] = ()
+    card: ModelCard | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -67,6 +70,10 @@ class System:
                 )
         if self.primary not in self.metrics:
             faults.append(f"primary metric {self.primary!r} is not among the metrics {self.metrics}")
+        fields = self.record.model_fields if self.card else {}
+        for name in self.card.identifiers if self.card else {}:
+            if name not in fields:
+                faults.append(f"card: the record has no field {name!r}{nearest(name, fields)}")
         if faults:
             raise DeclarationError(
                 f"system {self.name!r} is declared wrongly:\n"

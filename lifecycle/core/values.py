@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from lifecycle.core.trigger import Trigger
+
 
 class Value(BaseModel):
     """Base of all values: immutable, and nothing unknown inside.
@@ -180,6 +182,7 @@ class TrainingRun(Value):
         ran: The stages DVC found out of date and ran; empty: nothing changed.
         folder: The project as it was trained, in the worktree: ``core.layout`` says what lies where in it.
         split: What was trained on.
+        trigger: Why it was run.
     """
 
     system: str
@@ -188,6 +191,7 @@ class TrainingRun(Value):
     ran: tuple[str, ...]
     folder: str
     split: Split
+    trigger: Trigger = "manual"
 
 
 class Lineage(Value):
@@ -313,6 +317,24 @@ class Measurements(Value):
     requests: int
 
 
+class BatchMeasurements(Value):
+    """What scoring a sample was seen to do on this machine: made-up records, through the steps of a real job.
+
+    Attributes:
+        rows: Records of the sample, each of a subject of its own.
+        seconds: From loading the model to the last file written and signed.
+        cores: That it could use.
+        sealed: Whether the records came from sealed files and the scores went into some.
+        records_per_hour: In proportion. A longer job is no slower a record: here the start counts in full.
+    """
+
+    rows: int
+    seconds: float
+    cores: int
+    sealed: bool
+    records_per_hour: float
+
+
 class Evaluation(Value):
     """Everything that decides whether a candidate may be promoted.
 
@@ -324,6 +346,7 @@ class Evaluation(Value):
         comparisons: With the champion (update) or the naive baselines (first deployment).
         gates: Every gate, kept or not.
         measurements: Of the serving process; None for a batch system.
+        batch: Of a scored sample; None where no pace is required.
         engine: What runs the candidate: ``onnx``, or ``skops`` for the scikit-learn estimator itself.
         engine_reason: Why it is not ONNX; empty if it is.
         report: Path of the HTML report.
@@ -336,6 +359,7 @@ class Evaluation(Value):
     comparisons: tuple[Comparison, ...]
     gates: tuple[GateResult, ...]
     measurements: Measurements | None = None
+    batch: BatchMeasurements | None = None
     engine: Literal["onnx", "skops"] = "onnx"
     engine_reason: str = ""
     report: str = ""
@@ -385,7 +409,7 @@ class Deployment(Value):
         release: What is live after it (for ``hold``: the candidate that was held).
         version: Its registered version.
         previous: Digest of what was live before; None at the first deployment.
-        evidence: The evaluation, or for a rollback the reason.
+        evidence: The evaluation and what triggered the training, or for a rollback the reason.
     """
 
     id: int
@@ -399,6 +423,11 @@ class Deployment(Value):
     previous: str | None
     evidence: dict[str, Any]
 
+    @property
+    def trigger(self) -> str:
+        """Why its release was trained; empty for a rollback, and for decisions from before this was kept."""
+        return str(self.evidence.get("trigger", ""))
+
 
 class FlowResult(Value):
     """How a flow ended; the same on the command line, in the artifact and in JSON.
@@ -408,12 +437,14 @@ class FlowResult(Value):
         status: ``skipped``: too little data. ``unchanged``: nothing new. ``held``: the candidate was
             registered and not promoted. ``promoted`` and ``rolled back``: the switch was made.
         reason: Why, in a sentence.
+        trigger: Why the system was trained; None for a rollback.
     """
 
     system: str
     status: Literal["promoted", "held", "skipped", "unchanged", "rolled back"]
     reason: str
     as_of: datetime
+    trigger: Trigger | None = None
     snapshot: Snapshot | None = None
     split: Split | None = None
     evaluation: Evaluation | None = None

@@ -36,7 +36,9 @@ _BY_EXIT_CODE: dict[int, type[LifecycleError]] = {
     5: errors.IntegrityError,
     6: errors.StateError,
     7: errors.StorageError,
+    8: errors.KeyMissingError,
     75: errors.UnavailableError,
+    77: errors.AccessDeniedError,
 }
 
 
@@ -120,6 +122,10 @@ class Dvc:
     def restore(self, targets: Sequence[str]) -> None:
         """The same as far as it can be had; what cannot, the stages make again."""
         self._ask("restore", targets=list(targets))
+
+    def remote(self) -> dict[str, Any]:
+        """How DVC reaches its remote: ``url``, ``path``, ``config`` of its filesystem, with its secrets."""
+        return dict(self._ask("remote"))
 
     def reproduce(self, stage: str, *, force: bool = False) -> bool:
         """Run a stage if it is out of date (or in any case); returns whether it was.

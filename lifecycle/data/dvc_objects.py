@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import configparser
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+
+from lifecycle.core.ports import Objects
+
+Folders = Mapping[str, Callable[[], bytes]]
+"""What DVC keeps of the folders that it was given: by their id, the list of files, when it is asked for."""
 
 _MD5_LENGTH = 32
 
@@ -30,20 +36,56 @@ def digest_of(name: str) -> str | None:
     return digest if len(digest) == _MD5_LENGTH and set(digest) <= set("0123456789abcdef") else None
 
 
-def snapshots_with(stores: Iterable[Path], digests: Collection[str]) -> tuple[str, ...]:
+def folders_in(store: Path) -> Folders:
+    """What a cache or remote that is a folder says of the folders that DVC was given, by their id."""
+    return {
+        f"{path.parent.name}{path.name}": path.read_bytes
+        for path in (store / "files" / "md5").glob("??/*.dir")
+    }
+
+
+def folders_among(objects: Objects, known: Collection[str]) -> Folders:
+    """The same of a remote elsewhere, without those that are known."""
+    found = {
+        "".join(Path(name).parts[-2:]): partial(objects.read, name, 0, size)
+        for name, size in objects.sizes.items()
+        if name.startswith("files/md5/") and name.endswith(".dir")
+    }
+    return {identity: read for identity, read in found.items() if identity not in known}
+
+
+def snapshots_with(stores: Iterable[Folders], digests: Collection[str]) -> tuple[str, ...]:
     """Ids of the snapshots that hold any of these files, of every age.
 
     Args:
-        stores: Caches and remotes that are folders.
+        stores: What caches and remotes say of folders, by id; each id is read once, where it is met first.
         digests: DVC's digests of files.
     """
     wanted = set(digests)
-    found = set()
+    listed: dict[str, Callable[[], bytes]] = {}
     for store in stores:
-        for path in (store / "files" / "md5").glob("??/*.dir"):
-            identity = f"{path.parent.name}{path.name}"
-            if identity not in found and any(
-                entry["md5"] in wanted for entry in json.loads(path.read_bytes())
-            ):
-                found.add(identity)
-    return tuple(sorted(found))
+        listed = {**store, **listed}
+    return tuple(
+        sorted(
+            identity
+            for identity, read in listed.items()
+            if any(entry["md5"] in wanted for entry in json.loads(read()))
+        )
+    )
+
+
+def is_whole(stores: Iterable[Path], snapshot: str) -> bool:
+    """Whether a snapshot lies in these stores with all its files, so that ``snapshots_with`` has seen it.
+
+    Args:
+        stores: Caches and remotes that are folders.
+        snapshot: Its id.
+    """
+    folders = [store / "files" / "md5" for store in stores]
+
+    def find(digest: str) -> Path | None:
+        paths = (folder / digest[:2] / digest[2:] for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
+
+    listing = find(snapshot)
+    return listing is not None and all(find(entry["md5"]) for entry in json.loads(listing.read_bytes()))

@@ -25,7 +25,7 @@ from dvc.exceptions import (
     ReproductionError,
     UploadError,
 )
-from dvc.fs import AuthError, RemoteMissingDepsError
+from dvc.fs import AuthError, RemoteMissingDepsError, get_cloud_fs
 from dvc.lock import LockError
 from dvc.parsing import ResolveError
 from dvc.repo import Repo
@@ -110,12 +110,19 @@ def _reproduce(repo: Repo, stage: str, force: bool) -> bool | dict[str, str]:
         return {"status": f"signal {status[1:]}" if status.startswith("-") else status}
 
 
+def _remote(repo: Repo) -> dict[str, Any]:
+    """How DVC reaches the remote: its settings with the user's, and those of the machine."""
+    _, config, path = get_cloud_fs(repo.config, name=_REMOTE)
+    return {"url": repo.config["remote"][_REMOTE]["url"], "config": config, "path": path}
+
+
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "add": _add,
     "push": _push,
     "pull": _pull,
     "restore": _restore,
     "reproduce": _reproduce,
+    "remote": _remote,
 }
 
 
@@ -199,6 +206,10 @@ def _fault_of_config(error: Exception, said: str) -> LifecycleError | None:
         case DvcConfigError() | RemoteMissingDepsError() | AuthError():
             return ConfigError(
                 f"DVC's configuration: {said}", hint="mend .dvc/config, or set LIFECYCLE_DVC_REMOTE"
+            )
+        case ImportError() if "is supported, but requires" in said:
+            return ConfigError(
+                f"the DVC remote: {said}", hint="install that, then run the same command again"
             )
         case ResolveError() | MissingParamsError() | MissingParamsFile():
             return ConfigError(f"dvc.yaml: {said}", hint="give params.yaml every key that dvc.yaml names")

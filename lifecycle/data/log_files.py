@@ -153,7 +153,7 @@ class SealedLog:
 
     def columns(self, path: Path) -> Sequence[str]:
         """Told without any key."""
-        return self._vault.columns(path)
+        return list(self._vault.columns([path]))
 
     def sign(self, folder: Path) -> Sequence[str]:
         """Sign which files the folder holds."""

@@ -18,7 +18,7 @@ def all_findings(report: ReportInput) -> dict[str, str]:
         "bias_over_time": bias_over_time(report),
         "reliability": reliability(report),
     }
-    if report.params.evaluation.slices:
+    if any(views.slices(report).values()):
         found["slices"] = slices(report)
     if report.system.task == "regression":
         found["residuals"] = residuals(report)
@@ -31,9 +31,8 @@ def error_over_time(report: ReportInput) -> str:
     """In how many months the candidate's error is lower."""
     over_time = views.error_over_time(report)
     mine, theirs = (_losses(report, over_time.lines[name]) for name in ("candidate", report.rival))
-    unit = views.NAMES[over_time.unit]
     return (
-        f"In {int((mine < theirs).sum())} of {count(len(mine), unit)} the candidate errs less than "
+        f"In {int((mine < theirs).sum())} of {count(len(mine), over_time.unit)} the candidate errs less than "
         f"the {_quoted(report)}.{_faint(over_time)}"
     )
 
@@ -114,9 +113,11 @@ def reliability(report: ReportInput) -> str:
 
 
 def _faint(over_time: views.OverTime) -> str:
-    if over_time.unit == "D":
+    if over_time.unit == views.JOINED:
+        return " A period is as many months as it takes to show no fewer than eleven records alike."
+    if over_time.unit == "day":
         return ""
-    shorter = "weeks" if over_time.unit == "M" else "days"
+    shorter = "weeks" if over_time.unit == "month" else "days"
     return f" Faint points are single {shorter}, to show how much a point scatters."
 
 

@@ -13,7 +13,14 @@ from typing import Literal
 from lifecycle.core.params import GateParams, SystemParams
 from lifecycle.core.requirements import Requirements
 from lifecycle.core.suggest import nearest
-from lifecycle.core.values import Comparison, EngineChoice, GateResult, Measurements, Verdict
+from lifecycle.core.values import (
+    BatchMeasurements,
+    Comparison,
+    EngineChoice,
+    GateResult,
+    Measurements,
+    Verdict,
+)
 from lifecycle.evaluation.metrics import REGISTRY
 from lifecycle.evaluation.wording import (
     amount,
@@ -23,6 +30,7 @@ from lifecycle.evaluation.wording import (
     metric_value,
     miss,
     percent,
+    sample,
     scientific,
 )
 
@@ -38,6 +46,8 @@ def judge(
     choice: EngineChoice,
     params: SystemParams,
     measurements: Measurements | None,
+    batch: BatchMeasurements | None = None,
+    sealed: bool = False,
     size_mb: float,
     unit: str = "",
 ) -> tuple[GateResult, ...]:
@@ -51,6 +61,8 @@ def judge(
         choice: What runs the model, with the parity of ONNX and estimator.
         params: The bounds: ``gates`` and ``requirements``.
         measurements: Of a real server process; None if none was started, as for a batch system.
+        batch: Of a scored sample; None if none was scored.
+        sealed: Whether the record is.
         size_mb: Size of the release folder, MB.
         unit: Of the label, for the wording.
 
@@ -61,6 +73,8 @@ def judge(
         *_verdicts(comparisons, first=first, unit=unit),
         *(_metric(gate, metrics, unit) for gate in params.gates),
         *_served(params.requirements, measurements),
+        *_paced(params.requirements, batch),
+        *_private(params.requirements, sealed),
         *_size(params.requirements.size_mb, size_mb),
         _parity(choice, params.requirements),
     )
@@ -165,6 +179,34 @@ def _requirement(
     gap = abs(value - bound)
     detail = "" if kept else miss(amount(value, unit), amount(gap, unit), gap / bound, side)
     return GateResult(name=name, ok=kept, measured=amount(value, unit), bound=asked, detail=detail)
+
+
+def _paced(asked: Requirements, found: BatchMeasurements | None) -> Iterator[GateResult]:
+    """The pace of a batch; unlike that of a server, it is never taken for granted."""
+    if asked.records_per_hour is None:
+        return
+    value = found.records_per_hour if found else None
+    gate = _requirement("records_per_hour", asked.records_per_hour, value, "/h", "under")
+    where = "" if asked.cores is None else f" on {count(asked.cores, 'core')}"
+    told = f"{sample(found)}, in proportion" if found else gate.detail
+    yield gate.model_copy(
+        update={
+            "bound": f"{gate.bound}{where}",
+            "detail": f"{gate.detail}; {told}" if found and gate.detail else told,
+        }
+    )
+
+
+def _private(asked: Requirements, sealed: bool) -> Iterator[GateResult]:
+    """Data about health is learnt from only where records are sealed."""
+    if asked.privacy == "health":
+        yield GateResult(
+            name="privacy",
+            ok=sealed,
+            measured="record sealed" if sealed else "record in clear",
+            bound="health: record sealed",
+            detail="" if sealed else "mark a field as Sensitive, and who it is about as SubjectId",
+        )
 
 
 def _size(bound: float | None, size_mb: float) -> Iterator[GateResult]:

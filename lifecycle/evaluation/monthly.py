@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import Task
+from lifecycle.evaluation.disclosure import wide_enough
 from lifecycle.evaluation.metrics import compute
 
 Unit = Literal["M", "W", "D"]
@@ -49,18 +51,22 @@ class Stretch:
 
 
 def by_month(
-    task: Task, rows: Rows, prediction: NDArray[np.float64], *, threshold: float
+    task: Task, rows: Rows, prediction: NDArray[np.float64], *, threshold: float, sealed: bool = False
 ) -> tuple[Month, ...]:
     """Metrics by month of event time, oldest first; months without rows are left out.
+
+    Of sealed records months are joined, under the first of them, until they may be shown.
 
     Args:
         task: Of the system.
         rows: The rows that were answered.
         prediction: The answers ``[rows]``.
         threshold: Decision threshold (classification).
+        sealed: Whether the records are.
     """
     found = []
-    for stretch in stretches("M", rows.event_time):
+    months = stretches("M", rows.event_time)
+    for stretch in shown(task, rows, months) if sealed else months:
         here = stretch.index
         metrics = compute(task, rows.label[here], prediction[here], threshold=threshold)
         found.append(Month(str(stretch.start.astype("datetime64[M]")), len(here), metrics))
@@ -75,6 +81,19 @@ def stretches(unit: Unit, event_time: NDArray[np.datetime64]) -> tuple[Stretch, 
     return tuple(
         Stretch(start, _middle(event_time[part]), part) for start, part in zip(starts, parts, strict=True)
     )
+
+
+def shown(task: Task, rows: Rows, parts: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    """Stretches of sealed records, joined until they may be shown; none where all rows are too few."""
+    starts = {int(part.index[0]): part.start for part in parts}
+    cells = wide_enough(task, rows.label, [part.index for part in parts])
+    return tuple(Stretch(starts[int(cell[0])], _middle(rows.event_time[cell]), cell) for cell in cells)
+
+
+def whole(event_time: NDArray[np.datetime64]) -> Stretch:
+    """All rows as one stretch."""
+    first = event_time.min().astype("datetime64[D]")
+    return Stretch(first, _middle(event_time), np.arange(len(event_time)))
 
 
 def starts_of(unit: Unit, event_time: NDArray[np.datetime64]) -> NDArray[np.datetime64]:

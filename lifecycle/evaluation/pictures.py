@@ -68,13 +68,10 @@ def residuals(report: ReportInput) -> Figure:
 
 def calibration(report: ReportInput) -> Figure:
     """Whether a probability means what it says."""
-    bins = {name: calibrate(report.rows.label, prediction) for name, prediction in report.answers.items()}
+    sealed = report.system.schema.is_sealed
+    bins = {name: calibrate(report.rows.label, p, sealed=sealed) for name, p in report.answers.items()}
     return rows_figures.draw_calibration(
-        candidate_and(report.rival),
-        bins,
-        report.rows.label,
-        report.candidate,
-        report.params.evaluation.threshold,
+        candidate_and(report.rival), bins, *views.by_class(report), report.params.evaluation.threshold
     )
 
 

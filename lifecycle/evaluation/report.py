@@ -45,14 +45,14 @@ def plots(report: ReportInput) -> dict[str, bytes]:
 
 def _drawings(report: ReportInput) -> dict[str, Callable[[], Figure]]:
     """Every picture of this report, in the order of the page; the one list to add a picture to."""
-    from lifecycle.evaluation import pictures
+    from lifecycle.evaluation import pictures, views
 
     drawings: dict[str, Callable[[ReportInput], Figure]] = {
         "verdict": pictures.verdict,
         "error_over_time": pictures.error_over_time,
         "bias_over_time": pictures.bias_over_time,
     }
-    if report.params.evaluation.slices:
+    if any(views.slices(report).values()):
         drawings["slices"] = pictures.slices
     if report.system.task == "classification":
         drawings["calibration"] = pictures.calibration

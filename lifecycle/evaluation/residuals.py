@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifecycle.core.system import Task
+from lifecycle.evaluation.disclosure import wide_enough
 from lifecycle.evaluation.scorers import Vector, mass_bins
 
 Scale = Literal["ratio", "difference", "probability"]
@@ -72,17 +73,19 @@ def by_decile(scale: Scale, label: Vector, prediction: Vector, order_by: Vector)
     return tuple(found)
 
 
-def calibration(label: Vector, prediction: Vector) -> tuple[Bin, ...]:
+def calibration(label: Vector, prediction: Vector, *, sealed: bool = False) -> tuple[Bin, ...]:
     """Probability given against share that came true, in the bins of the calibration error.
+
+    Of sealed records neighbouring bins are joined until they may be shown.
 
     The interval is Wilson's (Journal of the American Statistical Association 22, 1927) at 95 %.
     """
     values, group, mass = np.unique(prediction, return_inverse=True, return_counts=True)
     bin_of = mass_bins(mass.astype(np.float64))[group] if len(values) else group
     found = []
-    for number in np.unique(bin_of):
-        here = bin_of == number
-        rows, share = int(here.sum()), float(label[here].mean())
+    cells = [np.flatnonzero(bin_of == number) for number in np.unique(bin_of)]
+    for here in wide_enough("classification", label, cells) if sealed else cells:
+        rows, share = len(here), float(label[here].mean())
         low, high = _wilson(share, rows)
         found.append(Bin(float(prediction[here].mean()), low, share, high, rows))
     return tuple(found)

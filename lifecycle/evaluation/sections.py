@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.core.card import card_sections
 from lifecycle.core.values import Comparison, Lineage, Verdict, Window
 from lifecycle.evaluation import findings, metrics
 from lifecycle.evaluation.metrics import find
@@ -20,6 +21,7 @@ from lifecycle.evaluation.wording import (
     metric_gap,
     metric_value,
     percent,
+    sample,
 )
 
 _VERDICTS = {
@@ -33,6 +35,8 @@ _REQUIREMENTS = {
     "latency_p99_ms": "99th-percentile latency",
     "throughput_per_s": "Throughput",
     "memory_mb": "Memory of one server",
+    "records_per_hour": "Pace of a batch",
+    "privacy": "Privacy",
     "size_mb": "Size of the release",
     "parity": "ONNX answers as the estimator",
 }
@@ -86,6 +90,8 @@ def context(report: ReportInput) -> dict[str, Any]:
         "missed": sum(not gate.ok for gate in report.evaluation.gates),
         "measurements": report.evaluation.measurements,
         "requirements": report.params.requirements,
+        "batch": sample(report.evaluation.batch) if report.evaluation.batch else "",
+        "card": card_sections(report.system.card, report.params, sealed=report.system.schema.is_sealed),
         "lineage": list(_lineage(report)),
         "seed": report.params.seed,
         "release": report.evaluation.release,
@@ -206,8 +212,8 @@ def _compared(report: ReportInput) -> Iterator[tuple[str, str, str]]:
         yield "Champion", trained, report.evaluation.champion[:12]
     else:
         yield "Compared with", "naive baselines: " + ", ".join(_others(report)), ""
-    times = report.rows.event_time
-    span = f"{times.min().astype('datetime64[D]')} to {times.max().astype('datetime64[D]')}"
+    test = report.lineage.test  # not the first and the last event, which are somebody's very own
+    span = f"{test.start:%Y-%m-%d} until {test.end:%Y-%m-%d}"
     yield (
         "Test rows",
         f"{count(len(report.rows), 'row')}, {span}, identical for all",

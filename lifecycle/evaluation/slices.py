@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.rows import Rows
 from lifecycle.core.suggest import nearest
 from lifecycle.core.system import Task
-from lifecycle.evaluation.disclosure import SMALLEST_CELL
+from lifecycle.evaluation.disclosure import kinds
 from lifecycle.evaluation.metrics import compute
 
 MIN_ROWS = 30
@@ -53,7 +54,8 @@ def by_slice(
 ) -> tuple[Slice, ...]:
     """Metrics by value of each category, the largest slice of a category first.
 
-    Of sealed records, slices smaller than ``SMALLEST_CELL`` are left out.
+    Of sealed records, slices with fewer than ``SMALLEST_CELL`` rows (of a class, if there are classes) are
+    left out; if that is only one, the next smallest as well, for the total would give it away.
 
     Args:
         task: Of the system.
@@ -66,7 +68,7 @@ def by_slice(
     Raises:
         ConfigError: A name is not a category feature of the record; the nearest is offered.
     """
-    found, least = [], SMALLEST_CELL if schema.is_sealed else 1
+    found, each = [], kinds(task, rows.label)
     for feature in features:
         if feature not in schema.categories:
             raise ConfigError(
@@ -74,8 +76,13 @@ def by_slice(
                 hint=f"under evaluation.slices name some of: {', '.join(schema.categories) or '(none)'}",
             )
         column = rows.tensors.categories[:, schema.categories.index(feature)].astype(str)
-        values, counts = np.unique(column, return_counts=True)
-        values, counts = values[counts >= least], counts[counts >= least]
+        values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+        if schema.is_sealed:
+            fewest = np.array([each[place == i].sum(axis=0).min() for i in range(len(values))])
+            kept = fewest >= SMALLEST_CELL
+            if len(values) - kept.sum() == 1:
+                kept[np.argmin(np.where(kept, counts, counts.max() + 1))] = False
+            values, counts = values[kept], counts[kept]
         for value in values[np.argsort(-counts, kind="stable")]:
             here = column == value
             metrics = compute(task, rows.label[here], prediction[here], threshold=threshold)

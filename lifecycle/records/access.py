@@ -1,17 +1,23 @@
-"""Who may read which columns for what: one policy file, and the gate that every read passes."""
+"""Who may read which columns for what, and who administers: one policy file, and the gate that all pass."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lifecycle.core.errors import AccessDeniedError, ConfigError
 from lifecycle.core.roles import AccessGroup
 from lifecycle.core.suggest import nearest
-from lifecycle.records.audit import AuditTrail, Read
+from lifecycle.records.audit import AuditTrail
+from lifecycle.records.entries import Act, Read, Verb
+
+_NO_TEXT = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
+"""What YAML takes for something else than text."""
 
 
 class Policy(BaseModel):
@@ -21,18 +27,22 @@ class Policy(BaseModel):
         actors:
           nightly-scoring:
             scoring: [clinical]
-          privacy-officer:
-            review: [identifiers, clinical, free text]
+          physician:
+            care: [identifiers, clinical]
+        administration:
+          privacy-officer: [consent, erase, look-up, register]
 
     Attributes:
         format: Of the file.
         actors: Per actor and purpose, the access groups that may be opened.
+        administration: Per actor, what they may do about people and keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1]
     actors: Mapping[str, Mapping[str, tuple[AccessGroup, ...]]]
+    administration: Mapping[str, tuple[Verb, ...]] = Field(default_factory=dict)
 
     def objection(self, actor: str, purpose: str, groups: Sequence[str]) -> str:
         """Why an actor may not open these groups for a purpose; empty if it may."""
@@ -45,30 +55,68 @@ class Policy(BaseModel):
             return f"actor {actor!r} may not open {', '.join(denied)} for {purpose!r}"
         return ""
 
+    def objection_to(self, actor: str, act: str) -> str:
+        """Why an actor may not do this; empty if it may."""
+        acts = self.administration.get(actor)
+        if acts is None:
+            return f"the policy lets {actor!r} administer nothing{nearest(actor, self.administration)}"
+        return "" if act in acts else f"actor {actor!r} may not {act}"
+
+    def remedy(self, asked: Read | Act) -> str:
+        """Where to write what, so that this would be allowed; the order of words in lists says nothing."""
+        actor = _plain(asked.actor)
+        if isinstance(asked, Act):
+            acts = {*self.administration.get(asked.actor, ()), asked.act}
+            return f"below administration: {actor}: {_listed(acts)}"
+        purposes = self.actors.get(asked.actor)
+        groups = {*(purposes or {}).get(asked.purpose, ()), *asked.groups}
+        line = f"{_plain(asked.purpose)}: {_listed(groups)}"
+        return f"below actors: {actor}: {{{line}}}" if purposes is None else f"below actors, {actor}: {line}"
+
 
 class Gate:
-    """Lets a read through once it is allowed and on record; plaintext is released after that, never before.
+    """Lets through what is allowed once it is on record; plaintext is released after that, never before.
 
     Args:
         policy: What is allowed.
-        audit: Where allowed and denied reads are recorded.
+        audit: Where everything that is asked is recorded, allowed or denied.
+        file: The policy's, for messages.
     """
 
-    def __init__(self, policy: Policy, audit: AuditTrail) -> None:
+    def __init__(self, policy: Policy, audit: AuditTrail, file: Path = Path("access.yaml")) -> None:
         self._policy = policy
         self._audit = audit
+        self._file = file
 
-    def admit(self, read: Read) -> None:
-        """Return when the read is allowed and committed to the audit trail.
+    def admit(self, asked: Read | Act) -> None:
+        """Return when this is allowed and committed to the audit trail.
 
         Raises:
             AccessDeniedError: The policy does not allow it; that is on record too.
-            StateError, StorageError, UnavailableError: It could not be recorded: nothing may be opened.
+            StateError, StorageError, UnavailableError: It could not be recorded: nothing may be done.
         """
-        objection = self._policy.objection(read.actor, read.purpose, read.groups)
-        self._audit.record(read, denied=objection)
-        if objection:
-            raise AccessDeniedError(objection, hint="the policy file says what is allowed; ask its owner")
+        self.check(asked)
+        self._audit.record(asked)
+
+    def check(self, asked: Read | Act) -> None:
+        """Return when this would be allowed; nothing is recorded, for nothing happens.
+
+        Raises:
+            AccessDeniedError: The policy does not allow it; that is on record.
+            StorageError, UnavailableError: It is denied, and that could not be recorded.
+        """
+        if objection := self._objection(asked):
+            self._audit.record(asked, denied=objection)
+            raise AccessDeniedError(
+                objection,
+                hint=f"if they may, write in {self._file}, {self._policy.remedy(asked)}\n"
+                "    or set LIFECYCLE_ACTOR to somebody who may",
+            )
+
+    def _objection(self, asked: Read | Act) -> str:
+        if isinstance(asked, Act):
+            return self._policy.objection_to(asked.actor, asked.act)
+        return self._policy.objection(asked.actor, asked.purpose, asked.groups)
 
 
 def load_policy(path: Path) -> Policy:
@@ -84,7 +132,7 @@ def load_policy(path: Path) -> Policy:
     except OSError as error:
         raise ConfigError(
             f"the access policy {path} cannot be read: {error.strerror}",
-            hint="write one: without it nothing sealed is opened",
+            hint="write one, as docs/privacy.md says: without it nothing is opened, and nobody administers",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}", hint="mend the line it names") from None
@@ -95,5 +143,16 @@ def load_policy(path: Path) -> Policy:
         )
         raise ConfigError(
             f"{path} has faults:\n{faults}",
-            hint="actors: {ACTOR: {PURPOSE: [identifiers, clinical, free text]}}",
+            hint="actors: {ACTOR: {PURPOSE: [identifiers, clinical, free text]}}, "
+            f"administration: {{ACTOR: [{', '.join(get_args(Verb))}]}}",
         ) from None
+
+
+def _listed(words: Iterable[str]) -> str:
+    return f"[{', '.join(sorted(words))}]"
+
+
+def _plain(word: str) -> str:
+    """A word as YAML takes it for text."""
+    bare = re.fullmatch(r"[A-Za-z_][\w.@-]*", word) and word.lower() not in _NO_TEXT
+    return word if bare else json.dumps(word)

@@ -1,8 +1,9 @@
-"""The audit trail: who read what of whom, when and why; each entry is chained to the one before it.
+"""The audit trail: who read or did what, of whom, when and why; each entry is chained to the one before it.
 
-An entry is committed before plaintext is released. It names the segments that were read; which subjects are
-in a segment is stored once, when it is sealed, so that a read of 100,000 rows costs one small row and
-`who read this person's data` can still be answered. No value from a record is in it.
+An entry is committed before plaintext is released, or keys, consent or people are touched. A read names the
+segments that were read; which subjects are in a segment is stored once, when it is sealed, so that a read of
+100,000 rows costs one small row and `who read this person's data` can still be answered. No value from a
+record is in it.
 
 Every ``CHECKPOINT_EVERY`` entries the installation signs the chain. Whoever can write to the database can cut
 off what came after the last checkpoint, or put an old copy of all of it in its place: export the trail, or
@@ -15,7 +16,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from lifecycle.core.clock import parse_moment
 from lifecycle.core.errors import IntegrityError, StateError
 from lifecycle.core.ports import Signer
 from lifecycle.core.sql.databases import Connection
+from lifecycle.records.entries import Entry
 from lifecycle.records.key_table import KeyTable
 from lifecycle.records.subject_keys import REF_BYTES
 
@@ -33,31 +35,6 @@ CHECKPOINT_EVERY = 100
 _GENESIS = "0" * 64
 _PAGE = 2_000
 _LISTS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Read:
-    """One read of sealed records, about to happen.
-
-    Attributes:
-        actor: Who reads.
-        purpose: What for.
-        dataset: Of which dataset.
-        segments: Ids of the segments, each of them known to the trail (``know_segment``).
-        columns: Names of the columns that are opened.
-        groups: Their access groups.
-        rows: How many rows, at most: those of erased subjects are among them.
-        refs: The subjects, where single records are read rather than segments.
-    """
-
-    actor: str
-    purpose: str
-    dataset: str
-    segments: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    rows: int = 0
-    refs: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -106,11 +83,11 @@ class AuditTrail:
                 hint="give each segment an id of its own",
             )
 
-    def record(self, read: Read, *, denied: str = "") -> int:
+    def record(self, entry: Entry, *, denied: str = "") -> int:
         """Append an entry, and return its number once it is committed.
 
         Args:
-            read: What is about to happen.
+            entry: What is about to happen.
             denied: Why it will not; empty: it will.
 
         Raises:
@@ -120,30 +97,25 @@ class AuditTrail:
         with self._table.writing() as connection:
             subjects = dict(
                 connection.rows_among(
-                    "SELECT segment, digest FROM audit_segments WHERE segment IN ({among})", read.segments
+                    "SELECT segment, digest FROM audit_segments WHERE segment IN ({among})", entry.segments
                 )
             )
-            if not denied and (unknown := [name for name in read.segments if name not in subjects]):
+            if not denied and (unknown := [name for name in entry.segments if name not in subjects]):
                 raise StateError(
                     f"the audit trail does not know whose records are in segment {unknown[0]}",
                     hint="nothing was opened; seal the segment again",
                 )
             number, previous = _head(connection)
-            entry = {
+            told = {
                 "id": number + 1,
                 "at": self._table.clock.now().isoformat(),
-                "actor": read.actor,
-                "purpose": read.purpose,
+                **entry.told(),
                 "denied": denied,
-                "dataset": read.dataset,
-                "segments": {name: subjects.get(name, "") for name in read.segments},
-                "subjects": _store_subjects(connection, read.refs) if read.refs else "",
-                "columns": read.columns,
-                "groups": read.groups,
-                "rows": read.rows,
+                "segments": {name: subjects.get(name, "") for name in entry.segments},
+                "subjects": _store_subjects(connection, entry.refs) if entry.refs else "",
                 "previous": previous,
             }
-            text = json.dumps(entry, separators=(",", ":"))
+            text = json.dumps(told, separators=(",", ":"))
             digest = _digest(text.encode())
             connection.execute(
                 "INSERT INTO audit (id, entry, digest) VALUES (?, ?, ?)", *(number + 1, text, digest)
@@ -189,15 +161,17 @@ class AuditTrail:
         return Verified(number, number - signed, previous)
 
     def who(self, ref: bytes) -> Iterator[dict[str, Any]]:
-        """Every entry about a subject, oldest first, denied ones too; none from after its erasure."""
+        """Reads of a subject and acts about it, oldest first, denied ones too.
+
+        What was read after its erasure was read without it; what names it alone is told for ever.
+        """
         lists = {digest for digest, refs in self._subject_lists() if _holds(refs, ref)}
         query = "SELECT erased_at FROM tombstones WHERE subject_ref = ? AND erased_at IS NOT NULL"
         with self._table.reading() as connection:
             erased = [parse_moment(moment) for (moment,) in connection.rows(query, ref)]
         for entry, _, _ in self._entries():
-            if erased and datetime.fromisoformat(entry["at"]) > erased[0]:
-                return
-            if entry["subjects"] in lists or not lists.isdisjoint(entry["segments"].values()):
+            gone = bool(erased) and datetime.fromisoformat(entry["at"]) > erased[0]
+            if entry["subjects"] in lists or (not gone and not lists.isdisjoint(entry["segments"].values())):
                 yield entry
 
     def export(self) -> Iterator[str]:

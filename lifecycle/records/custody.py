@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lifecycle.core.errors import KeyMissingError
 from lifecycle.core.ports import SegmentKey as Key
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.sql.databases import Connection
@@ -81,10 +82,13 @@ class SystemCustody:
             KeyMissingError, UnavailableError: There was a key table, and it cannot be read now.
         """
         with self._lock:
-            if self._read_at < 0 and not self._table.database.exists():
-                return
-            with self._table.reading() as connection:
-                counted = self._table.changed(connection)
+            try:
+                with self._table.reading() as connection:
+                    counted = self._table.changed(connection)
+            except KeyMissingError:
+                if self._read_at < 0:  # nobody was ever registered
+                    return
+                raise
             if counted == self._counted and time.monotonic() - self._read_at < _AGAIN_SECONDS:
                 return
             keys = self._table.live_keys(index_of(self._field))

@@ -8,6 +8,7 @@ from itertools import islice
 
 from lifecycle.core.errors import ErasedError, KeyMissingError
 from lifecycle.core.sql.databases import Connection
+from lifecycle.core.sql.forks import tell_of_forks
 from lifecycle.records.key_table import KeyTable
 from lifecycle.records.subject_keys import SubjectKey
 
@@ -47,6 +48,11 @@ class SqlKeyRing:
         self._cache: dict[bytes, Generations | None] = {}
         self._counted = -1
         self._lock = threading.Lock()
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent may have been in the middle of a change."""
+        self._lock, self._cache, self._counted = threading.Lock(), {}, -1
 
     def newest(self, refs: Sequence[bytes]) -> list[SubjectKey]:
         """The key to write with, one per ref; see ``KeyRing``."""

@@ -11,6 +11,7 @@ from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import KeyMissingError
 from lifecycle.core.ports import Clock
 from lifecycle.core.sql.databases import Connection, Use, open_database
+from lifecycle.core.sql.forks import tell_of_forks
 from lifecycle.records import key_schema
 from lifecycle.records.providers.port import KeyProvider, WrappedKey
 from lifecycle.records.subject_keys import SECRET_BYTES
@@ -49,6 +50,11 @@ class KeyTable:
         self._unwrapped: dict[int, TableKey] = {}
         self._counted = -1
         self._lock = threading.Lock()
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent may have been in the middle of a change."""
+        self._lock, self._unwrapped, self._counted = threading.Lock(), {}, -1
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

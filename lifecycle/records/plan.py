@@ -93,6 +93,11 @@ class SealedSchema:
         names = {self._group(name) for name in self.schema.names if name != self.plan.subject}
         return tuple(sorted(names)) or (UNCLASSIFIED,)
 
+    @property
+    def access_groups(self) -> dict[str, str]:
+        """The access group of every sealed column, in the order of the table."""
+        return {name: self._group(name) for name in self.schema.names if name != self.plan.subject}
+
     def columns(self, group: str) -> tuple[Column, ...]:
         """The columns of one access group, in the order of the table."""
         return self._columns.get(group, ())

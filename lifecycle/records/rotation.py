@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from lifecycle.core.errors import ErasedError, KeyMissingError, StateError
 from lifecycle.records.key_table import KeyTable, context, subjects_of
 from lifecycle.records.providers.port import WrappedKey
+from lifecycle.records.segment_keys import log_group
 from lifecycle.records.subject_keys import SECRET_BYTES
 from lifecycle.records.wrapping import TableKey
 
@@ -97,6 +98,20 @@ class Rotation:
                 moved += some
                 progress(min(moved, total), total)
             self._retire(old)
+        return moved
+
+    def rotate_system(self, system: str, progress: Progress = _nothing, *, anew: bool = False) -> int:
+        """``rotate_tek`` for the subjects of a system, and for the segments of its log if there are any.
+
+        Returns:
+            How many keys of subjects were wrapped anew.
+        """
+        moved = self.rotate_tek(system, progress, anew=anew)
+        log = log_group(system)
+        with self._table.reading() as connection:
+            has_log = bool(self._table.live(connection, subjects_of(log)))
+        if has_log:
+            self.rotate_tek(log, anew=anew)
         return moved
 
     def renew(self, refs: Sequence[bytes]) -> None:

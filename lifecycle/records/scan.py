@@ -5,21 +5,29 @@ Files are known by what they are, never by their name: in a DVC cache or remote,
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lifecycle.core.erasure import HeldFile, PlaceScan
 from lifecycle.core.errors import NotSealedError, SealError, StorageError
+from lifecycle.core.ports import Objects
+from lifecycle.records.ranges import Ranges
 from lifecycle.records.segment import SealedSegment
 
 _MAGIC = b"PAR1"
 _NEVER = frozenset({".git", "__pycache__", "node_modules", "site-packages"})
 """Folders without records."""
+
+_SMALL = 1 << 18
+"""An object of no more bytes is read at once: one request costs more than they do."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +57,82 @@ def scan(place: Place, ref: bytes, erased: Collection[bytes]) -> PlaceScan:
         StorageError: A folder or file cannot be read, so that nothing could be proved.
     """
     lookup = _Lookup(ref, erased)
-    sealed, unreadable, held = 0, [], []
-    for path in _parquet_files(place):
-        name = str(path.relative_to(place.path))
-        try:
-            segment = SealedSegment(path)
-            lost, before = lookup.count(segment)
-        except NotSealedError:
-            continue  # ordinary Parquet
-        except SealError:
-            if not path.exists():
-                continue  # a draft that was renamed meanwhile
-            unreadable.append(name)
-            continue
-        sealed += 1
-        if lost:
-            others = segment.rows - lost - before
-            dataset = segment.sealed.plan.dataset
-            held.append(HeldFile(file=name, dataset=dataset, lost=lost, others=others, erased_before=before))
+    looks = [_look(str(path.relative_to(place.path)), path, lookup) for path in _parquet_files(place)]
+    return _told(place.name, str(place.path), looks)
+
+
+def scan_objects(
+    place: str, where: str, objects: Objects, ref: bytes, erased: Collection[bytes]
+) -> PlaceScan:
+    """The same for a store that is reached over a network; of large objects no more is read than is needed.
+
+    Args:
+        place: What it is.
+        where: Its address, fit to be shown.
+        objects: All that is there.
+        ref: The subject.
+        erased: Everybody who was erased, the subject too.
+
+    Raises:
+        Exception: Whatever the store raises: then nothing is proved of it.
+    """
+    lookup = _Lookup(ref, erased)
+    with ThreadPoolExecutor(objects.at_once, "scan") as pool:
+        looks = list(
+            pool.map(lambda item: _look_at(item[0], item[1], objects, lookup), objects.sizes.items())
+        )
+    return _told(place, where, looks)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one file is: sealed with rows of somebody, sealed without, or Parquet that is not whole."""
+
+    name: str
+    whole: bool = True
+    held: HeldFile | None = None
+
+
+def _look(name: str, path: Path, lookup: _Lookup, stream: BinaryIO | None = None) -> _Look | None:
+    """None: it is no sealed file."""
+    try:
+        segment = SealedSegment(path, stream)
+        lost, before = lookup.count(segment)
+    except NotSealedError:
+        return None  # ordinary Parquet
+    except SealError:
+        # A draft that was renamed meanwhile is no file at all.
+        return _Look(name, whole=False) if stream or path.exists() else None
+    if not lost:
+        return _Look(name)
+    others = segment.rows - lost - before
+    dataset = segment.sealed.plan.dataset
+    return _Look(
+        name, held=HeldFile(file=name, dataset=dataset, lost=lost, others=others, erased_before=before)
+    )
+
+
+def _look_at(name: str, size: int, objects: Objects, lookup: _Lookup) -> _Look | None:
+    head = objects.read(name, 0, size if size <= _SMALL else len(_MAGIC)) if size else b""
+    if not head.startswith(_MAGIC):
+        return None
+    if len(head) == size:
+        return _look(name, Path(name), lookup, io.BytesIO(head))
+    stream = Ranges(lambda start, end: objects.read(name, start, end), size)
+    found = _look(name, Path(name), lookup, io.BufferedReader(stream, _SMALL))
+    if stream.error:  # pyarrow tells it as a file that is not whole
+        raise stream.error
+    return found
+
+
+def _told(place: str, where: str, looks: Iterable[_Look | None]) -> PlaceScan:
+    found = [look for look in looks if look is not None]
     return PlaceScan(
-        place=place.name,
-        where=str(place.path),
-        sealed=sealed,
-        unreadable=tuple(unreadable),
-        held=tuple(held),
+        place=place,
+        where=where,
+        sealed=sum(look.whole for look in found),
+        unreadable=tuple(look.name for look in found if not look.whole),
+        held=tuple(look.held for look in found if look.held),
     )
 
 

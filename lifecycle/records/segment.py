@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import numpy as np
@@ -45,7 +45,8 @@ class SealedSegment:
     """A segment that lies on disk; looking at it needs no key.
 
     Args:
-        path: The file.
+        path: The file, or the name of what a stream gives.
+        stream: Reads it, where it is no file.
 
     Raises:
         TruncatedError: It is not whole.
@@ -53,8 +54,9 @@ class SealedSegment:
         EnvelopeError: It is of a format that is not known.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: BinaryIO | None = None) -> None:
         self.path = path
+        self._stream = stream
         file = self._file()
         told = file.metadata.metadata or {}
         if not {SCHEMA, SEGMENT, BLOCKS} <= set(told):
@@ -195,7 +197,7 @@ class SealedSegment:
 
     def _file(self) -> Any:
         try:
-            return pq.ParquetFile(self.path, memory_map=True)
+            return pq.ParquetFile(self._stream or self.path, memory_map=self._stream is None)
         except (OSError, pa.ArrowException):
             raise TruncatedError(f"{self.path} is not a whole Parquet file", hint=_RESTORE) from None
 

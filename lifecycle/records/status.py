@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lifecycle.records.key_table import KeyTable
+from lifecycle.records.key_table import KeyTable, subjects_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,14 @@ class KeyStatus:
     refused: int
     audit_entries: int
     audit_head: str
+
+    def has_subjects_of(self, group: str) -> bool:
+        """Whether a dataset group ever had a key for its subjects."""
+        return any(key.purpose == subjects_of(group) for key in self.keys)
+
+    def subject_keys(self, group: str) -> int:
+        """How many keys the subjects of a dataset group have, of all generations."""
+        return sum(key.subject_keys for key in self.keys if key.purpose == subjects_of(group))
 
 
 def key_status(table: KeyTable) -> KeyStatus:

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from lifecycle.core.errors import KeyMissingError, ManifestError
+from lifecycle.core.errors import ConfigError, KeyMissingError, ManifestError
 from lifecycle.core.ports import Signer
-from lifecycle.core.record import SUBJECT_REF, RecordSchema
+from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
+from lifecycle.core.suggest import nearest
 from lifecycle.records import manifest
 from lifecycle.records.access import Gate
-from lifecycle.records.audit import AuditTrail, Read
+from lifecycle.records.audit import AuditTrail
 from lifecycle.records.consent import ConsentLedger
 from lifecycle.records.derivation import Suite
+from lifecycle.records.entries import Read
 from lifecycle.records.ephemeral import EphemeralKey
 from lifecycle.records.identifiers import Identifiers
 from lifecycle.records.key_ring import SqlKeyRing
@@ -64,8 +66,8 @@ class SystemVault:
         subject = schema.subject_id
         assert subject is not None, "a record with sensitive fields names its subject"
         self._dataset = system
-        # Results and logs name a record `record_id`, whatever its own field is called.
-        self._groups = {"record_id": schema.record_id.sensitive or "clinical", **schema.access_groups}
+        # Scores name their records too: whoever may not see the id of a record does not see it there.
+        self._groups = {SCORED_RECORD: schema.access_groups[schema.record_id.name], **schema.access_groups}
         self._choices = {field.name: field.choices for field in schema.fields if field.choices}
         self._table = table
         self._people = Identifiers(table, f"{system}.{subject.name}", group=system)
@@ -146,10 +148,6 @@ class SystemVault:
         """How many rows were sealed in a file, those of erased subjects included; needs no key."""
         return SealedSegment(path).rows
 
-    def columns(self, path: Path) -> list[str]:
-        """Names of the columns of a sealed file; needs no key."""
-        return [name for name in SealedSegment(path).sealed.schema.names if name != SUBJECT_REF]
-
     def close(self, folder: Path) -> tuple[str, str]:
         """Sign which sealed files a folder holds; where they are those signed before, nothing changes."""
         entries = [
@@ -181,7 +179,7 @@ class SystemVault:
         if not paths:
             return
         segments = [SealedSegment(path) for path in self._verified(paths)]
-        groups = sorted({self._group(segment, name) for segment in segments for name in columns})
+        groups = _groups_of(segments, columns)
         read = Read(
             actor=self._actor,
             purpose=purpose,
@@ -215,6 +213,35 @@ class SystemVault:
         """Destroy keys of segments whose rows are sealed elsewhere."""
         self._segment_keys.destroy(names)
 
+    def columns(self, paths: Sequence[Path]) -> dict[str, str]:
+        """The columns that sealed files have in common, each with its access group; needs no key.
+
+        Raises:
+            SealError: A file is not sealed, or not whole.
+        """
+        found: dict[str, str] = {}
+        for number, path in enumerate(paths):
+            there = SealedSegment(path).sealed.access_groups
+            found = {name: group for name, group in there.items() if not number or name in found}
+        return found
+
+    def check(self, columns: Sequence[str], purpose: str) -> None:
+        """Return when this actor may open these fields of the record for a purpose; nothing is opened.
+
+        Raises:
+            AccessDeniedError: The policy does not allow it; that is on record.
+        """
+        groups = tuple(sorted({self._groups[name] for name in columns}))
+        self._gate.check(
+            Read(
+                actor=self._actor,
+                purpose=purpose,
+                dataset=self._dataset,
+                columns=tuple(columns),
+                groups=groups,
+            )
+        )
+
     def _verified(self, paths: Sequence[Path]) -> list[Path]:
         folder = paths[0].parent
         signed = manifest.read_manifest(folder, self._signer, dataset=self._dataset)
@@ -226,10 +253,25 @@ class SystemVault:
             )
         return list(paths)
 
-    def _group(self, segment: SealedSegment, column: str) -> str:
-        return segment.sealed.plan.groups.get(column) or self._groups.get(column, "clinical")
-
     def _segment(self, name: str, refs: Sequence[bytes]) -> UUID:
         """The identity of a file: its name and whose rows it holds, all of which it shows anyway."""
         held = hashlib.sha256(b"".join(sorted(refs))).hexdigest()
         return uuid5(NAMESPACE_OID, f"{self._dataset}/{name}/{held}")
+
+
+def _groups_of(segments: Sequence[SealedSegment], columns: Sequence[str]) -> list[str]:
+    """The access groups that these columns were sealed in: as the files say, to which the keys are bound.
+
+    Raises:
+        ConfigError: A column is not there.
+    """
+    groups = set()
+    for segment in segments:
+        there = segment.sealed.access_groups
+        if strange := [name for name in columns if name not in there]:
+            raise ConfigError(
+                f"{segment.path} has no column {', '.join(map(repr, strange))}{nearest(strange[0], there)}",
+                hint=f"it has: {', '.join(f'{name} ({group})' for name, group in there.items())}",
+            )
+        groups |= {there[name] for name in columns}
+    return sorted(groups)

@@ -1,10 +1,15 @@
-"""What a reviewer reads beside a registered version: the the verdict, then evidence, origin, next steps."""
+"""What a reviewer reads beside a registered version: the verdict, then evidence, origin, next steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from lifecycle.core.card import ModelCard, card_sections
+from lifecycle.core.params import SystemParams
+from lifecycle.core.trigger import BECAUSE
 from lifecycle.core.values import (
+    BatchMeasurements,
     Comparison,
     Evaluation,
     Measurements,
@@ -14,6 +19,10 @@ from lifecycle.core.values import (
     Window,
 )
 
+_CUT = "\n\n… the report has the rest."
+
+_ROOM = "&emsp;"
+
 _MARKS = {
     Verdict.BETTER: "✅",
     Verdict.NOT_WORSE: "☑️",
@@ -22,14 +31,34 @@ _MARKS = {
 }
 
 
-def describe(run: TrainingRun, release: Release, evaluation: Evaluation, report: str) -> str:
-    """The description of a registered version, in Markdown.
+LONGEST = 5000
+"""Characters that MLflow's database takes."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was declared of a system.
+
+    Attributes:
+        card: Of the release.
+        params: Of the system.
+        sealed: Whether its records are.
+    """
+
+    card: ModelCard | None
+    params: SystemParams
+    sealed: bool
+
+
+def describe(run: TrainingRun, release: Release, evaluation: Evaluation, report: str, told: Told) -> str:
+    """The description of a registered version, in Markdown; what is too long for MLflow is cut off.
 
     Args:
         run: What was trained, on which data.
         release: What was registered.
         evaluation: How it was judged.
         report: Link to the review report.
+        told: What was declared.
     """
     sections = (
         _verdict(evaluation),
@@ -37,12 +66,16 @@ def describe(run: TrainingRun, release: Release, evaluation: Evaluation, report:
         _metrics(evaluation),
         _gates(evaluation),
         _measured(evaluation.measurements),
+        _paced(evaluation.batch),
         f"**Engine**: {evaluation.surprise}" if evaluation.surprise else "",
+        _card(told),
         _data(run),
+        f"**Trained** because {BECAUSE[run.trigger]} (`{run.trigger}`).",
         _lineage(run, release),
         _next_steps(run.system, evaluation),
     )
-    return "\n\n".join(section for section in sections if section)
+    text = "\n\n".join(section for section in sections if section)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - len(_CUT)]}{_CUT}"
 
 
 def _verdict(evaluation: Evaluation) -> str:
@@ -91,6 +124,25 @@ def _measured(found: Measurements | None) -> str:
     )
 
 
+def _paced(found: BatchMeasurements | None) -> str:
+    if found is None:
+        return ""
+    files = "sealed files into sealed files" if found.sealed else "files into files"
+    return (
+        f"**Measured** on {found.rows:,} made-up records from {files}: {found.seconds:.1f} s on "
+        f"{found.cores} cores, {found.records_per_hour:,.0f} records an hour in proportion"
+    )
+
+
+def _card(told: Told) -> str:
+    return "\n\n".join(
+        f"**{title}**: {texts[0]}"
+        if len(texts) == 1
+        else "\n".join([f"**{title}**", "", *(f"- {text}" for text in texts)])
+        for title, texts in card_sections(told.card, told.params, sealed=told.sealed)
+    )
+
+
 def _data(run: TrainingRun) -> str:
     split, counts = run.split, run.snapshot.counts
     windows = (("Train", split.train), ("Validation", split.validation), ("Test", split.test))
@@ -131,9 +183,10 @@ def _next_steps(system: str, evaluation: Evaluation) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    head, *lines = (f"| {' | '.join(_cell(cell) for cell in line)} |" for line in (header, *rows))
+    return "\n".join([head, f"|{' --- |' * len(header)}", *lines])
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # MLflow's page sets cells without any room between them, and trims a space that is written as itself.
+    return text.replace("|", "\\|").replace("\n", " ") + _ROOM

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from lifecycle.core.errors import ConfigError, IntegrityError, StateError
+from lifecycle.core.params import load_params
 from lifecycle.core.record import RecordSchema
-from lifecycle.core.release import MANIFEST, read_engine, read_schema
+from lifecycle.core.release import MANIFEST, Manifest, read_engine, read_schema
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Evaluation, ModelVersion, Release, TrainingRun
 from lifecycle.registry import runs
 from lifecycle.registry.connection import open_client, speaking
-from lifecycle.registry.description import describe
+from lifecycle.registry.description import Told, describe
 from lifecycle.registry.packaging import RELEASE_FOLDER, write_model_folder
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class MlflowRegistry:
         run_id, name = tracked.info.run_id, run.system
         # The UI's own route; the description is read on the same page, whatever its address.
         report = f"#/experiments/{tracked.info.experiment_id}/runs/{run_id}/artifactPath/{runs.REPORT}"
-        words = describe(run, release, evaluation, report)
+        words = describe(run, release, evaluation, report, _told(run, release))
         tags = runs.origin_tags(run, release, evaluation)
         found = self._client.search_model_versions(
             f"name = '{name}' and tags.`{runs.RELEASE_TAG}` = '{release.digest}'"
@@ -241,6 +242,16 @@ def _local_folder(release: Release) -> Path:
             f"release {release.digest[:12]} is not in a local folder", hint="package it again, then register"
         )
     return folder
+
+
+def _told(run: TrainingRun, release: Release) -> Told:
+    """What was declared of the system, as its release and its parameters have it."""
+    folder = _local_folder(release)
+    return Told(
+        card=Manifest.model_validate_json((folder / MANIFEST).read_bytes()).card,
+        params=load_params(Path(run.folder)).system(run.system),
+        sealed=read_schema(folder).is_sealed,
+    )
 
 
 def _release_uri(model: LoggedModel) -> str:

@@ -78,6 +78,7 @@ def origin_tags(run: TrainingRun, release: Release, evaluation: Evaluation) -> d
         "lifecycle.snapshot": run.snapshot.id,
         "lifecycle.commit": run.commit,
         "lifecycle.split": run.split.digest,
+        "lifecycle.trigger": run.trigger,
         "lifecycle.champion": evaluation.champion or "none",
         "lifecycle.verdict": ", ".join(it.verdict.value for it in evaluation.comparisons),
         "lifecycle.engine": evaluation.engine,
@@ -104,6 +105,8 @@ def metrics_of(run: TrainingRun, evaluation: Evaluation) -> dict[str, float]:
     found |= {f"rows_{part}": getattr(split, part) for part in ("purged", "embargoed", "regrouped")}
     if evaluation.measurements:
         found |= {f"served_{name}": value for name, value in evaluation.measurements}
+    if evaluation.batch:
+        found |= {f"batch_{name}": float(value) for name, value in evaluation.batch}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from string import Template
 
 from lifecycle.core.errors import ConfigError, StorageError
+from lifecycle.scaffold.deployments import render_deployments
 from lifecycle.scaffold.environment import pinned_environment
 from lifecycle.scaffold.example import example_rows
 
 # DVC and Prefect have placeholders of their own in these.
-_AS_THEY_ARE = {"dvc.yaml", "prefect.toml"}
+_AS_THEY_ARE = {"dvc.yaml", "prefect.toml", "prefect.yaml"}
 # Set inside a git hook: they would lead git to the repository of that hook.
 _OF_ANOTHER_REPOSITORY = {
     "GIT_COMMON_DIR",
@@ -97,6 +98,7 @@ def _files(words: dict[str, str]) -> dict[str, str]:
         name = template.name.removesuffix(".tmpl")
         text = template.read_text(encoding="utf-8")
         rendered[places.get(name, name)] = text if name in _AS_THEY_ARE else Template(text).substitute(words)
+    rendered["prefect.yaml"] = render_deployments({words["system"]: "real-time"})
     rendered["requirements.lock"] = pinned_environment()
     rendered[f"source/{words['system']}.csv"] = example_rows()
     return rendered

@@ -24,11 +24,11 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lifecycle.core.errors import ConfigError, IntegrityError, StateError, StorageError
+from lifecycle.core.errors import AccessDeniedError, ConfigError, IntegrityError, StateError, StorageError
 from lifecycle.serving.exchange import Request
 from lifecycle.serving.problems import ProblemError
 
-Scope = Literal["predict", "outcomes", "admin"]
+Scope = Literal["predict", "outcomes", "admin", "records"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 Access = Literal["predict", "outcomes", "admin", "any key", "everybody"]
 """What a path asks for: a scope, any valid key, or nothing."""
@@ -45,7 +45,8 @@ class Key(BaseModel):
         id: Names it; the part of the key between the underscores.
         name: Whom it was given to.
         digest: SHA-256 of the secret, hex.
-        scopes: What it may do: ``predict``, ``outcomes``; ``admin``: pages and metrics too.
+        scopes: What it may do: ``predict``, ``outcomes``; ``admin``: pages and metrics too; ``records``:
+            stand for its owner where sealed records are opened, on the command line and in flows.
         systems: Of which systems; ``*``: of all.
         created: When it was issued.
         ends: From when on it is refused; None: never.
@@ -244,12 +245,8 @@ class KeyRing:
             if self._path is not None and not _is_local(request.header(b"host")):
                 raise ProblemError(HTTPStatus.FORBIDDEN, _OPEN_TO_THIS_MACHINE)
             return ""
-        key_id, _, secret = _presented(request).partition(b"_")
-        entry = self._entries.get(key_id)
-        digest = hashlib.sha256(secret).digest()
-        # Compared in any case, so that a wrong id takes as long as a wrong secret.
-        right = hmac.compare_digest(digest, entry.digest if entry else digest[::-1])
-        if entry is None or not right or now >= entry.ends:
+        entry = self._in_force(_presented(request), now)
+        if entry is None:
             problem = ProblemError(HTTPStatus.UNAUTHORIZED, _NEEDED)
             problem.headers["WWW-Authenticate"] = 'Bearer realm="lifecycle", Basic realm="lifecycle"'
             raise problem
@@ -258,6 +255,43 @@ class KeyRing:
                 HTTPStatus.FORBIDDEN, f"this API key ({entry.key.id}) does not allow {access} here"
             )
         return entry.key.name
+
+    def acting(self, claimed: str, presented: str, now: float) -> str:
+        """Whose name stands for an act on sealed records: the owner of a key, else who claims to act.
+
+        Args:
+            claimed: As configuration or the operating system says.
+            presented: A key; empty: none. Who was ever issued one for
+                ``records`` must present one.
+            now: Seconds since 1970.
+
+        Raises:
+            AccessDeniedError: The key is not in force or not for records, or is needed and was not presented.
+        """
+        if presented:
+            entry = self._in_force(presented.strip().removeprefix(PREFIX).encode(), now)
+            if entry is None or "records" not in entry.key.scopes:
+                raise AccessDeniedError(
+                    "the API key in LIFECYCLE_ACTOR_KEY is not one that opens records",
+                    hint="have one issued: lifecycle keys add NAME --scope records",
+                )
+            return entry.key.name
+        # Ended keys count: to revoke one must not let anybody act in its owner's name.
+        if claimed in {entry.key.name for entry in self._entries.values() if "records" in entry.key.scopes}:
+            raise AccessDeniedError(
+                f"actor {claimed!r} has an API key for records, and did not present it",
+                hint="set LIFECYCLE_ACTOR_KEY to it",
+            )
+        return claimed
+
+    def _in_force(self, presented: bytes, now: float) -> _Entry | None:
+        """The entry of a key without its prefix; None: no such key is in force."""
+        key_id, _, secret = presented.partition(b"_")
+        entry = self._entries.get(key_id)
+        digest = hashlib.sha256(secret).digest()
+        # Compared in any case, so that a wrong id takes as long as a wrong secret.
+        right = hmac.compare_digest(digest, entry.digest if entry else digest[::-1])
+        return entry if entry is not None and right and now < entry.ends else None
 
 
 def require_keys(ring: KeyRing, host: str) -> None:

@@ -216,7 +216,9 @@ def _limits(spec: FieldSpec) -> str:
     ]
     lengths = {"min_length": "at least", "max_length": "at most"}
     bounds += [
-        f"{word} {getattr(spec, name)} characters" for name, word in lengths.items() if getattr(spec, name)
+        f"{word} {count} character{'s' if count > 1 else ''}"
+        for name, word in lengths.items()
+        if (count := getattr(spec, name))
     ]
     return ", ".join(bounds + ([f"`{spec.pattern}`"] if spec.pattern else []))
 

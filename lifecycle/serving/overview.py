@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lifecycle import __version__
-from lifecycle.core.release import Manifest
 from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Desk
 from lifecycle.serving.live import LiveReleases
@@ -75,7 +74,7 @@ def page_of(live: LiveReleases, accounts: Accounts, mlflow: str) -> PageView:
                 rates=whole.rates(name),
                 waiting=_waiting_view(standing),
                 switches=tuple(map(_switch_view, reversed(standing.swaps))),
-                log=_log_view(standing.current.manifest, logs.get(name)) if standing.current else None,
+                log=_log_view(standing.current, logs.get(name)) if standing.current else None,
                 listed=standing.listed,
             )
             for name, standing in sorted(live.standings.items())
@@ -129,10 +128,12 @@ def _waiting_view(standing: Standing) -> WaitingView | None:
     )
 
 
-def _log_view(manifest: Manifest, state: LogState | None) -> LogView:
+def _log_view(release: LiveRelease, state: LogState | None) -> LogView:
+    manifest = release.manifest
     if state and state.fault:
         return LogView(state.fault, failing=True)
     if manifest.logging == "none":
         return LogView("nothing is logged")
     which = "every answer" if manifest.logging == "all" else f"{manifest.logging_share:.0%} of the answers"
-    return LogView(f"{which}, {_DURABILITY[manifest.serving.durability]}")
+    sealed = "sealed and " if release.schema.is_sealed else ""
+    return LogView(f"{which}, {sealed}{_DURABILITY[manifest.serving.durability]}")

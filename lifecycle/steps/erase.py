@@ -8,22 +8,25 @@ is written last, so that where it is, everything before it was done.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from lifecycle.core.erasure import AffectedVersion, PlaceScan, Proof, Queued, Receipt
-from lifecycle.core.errors import IntegrityError, LifecycleError, StateError, TransientError
-from lifecycle.core.ports import Clock, Ledger, ReleaseStore, Signer
-from lifecycle.core.release import MANIFEST, Manifest
-from lifecycle.data.dvc_objects import digest_of, snapshots_with
+from lifecycle.core.errors import IntegrityError, LifecycleError, StateError
+from lifecycle.core.ports import Clock, Ledger, Objects, Signer
+from lifecycle.data.dvc_objects import Folders, folders_among
 from lifecycle.data.storage import storing
 from lifecycle.evaluation.receipt import render
 from lifecycle.records.erasure import Erasure
-from lifecycle.records.scan import Place, scan
+from lifecycle.records.scan import Place, scan, scan_objects
+from lifecycle.steps.affected import ModelLineage
 
+LOG = logging.getLogger("lifecycle.erasure")
 SIGNATURE = ".sig"
 _BACKUPS = (
     "A backup of the key table from before the erasure still holds the keys, until a shred epoch makes it "
@@ -40,6 +43,21 @@ QueueUpdate = Callable[[str, str], str | None]
 
 
 @dataclass(frozen=True)
+class Remote:
+    """A store that is reached over a network.
+
+    Attributes:
+        name: What it is.
+        where: Its address, fit to be shown.
+        connect: Reaches it.
+    """
+
+    name: str
+    where: str
+    connect: Callable[[], Objects]
+
+
+@dataclass(frozen=True)
 class Eraser:
     """The steps that erase one subject from one system.
 
@@ -47,10 +65,11 @@ class Eraser:
         name: Name of the system.
         ref: The subject.
         actor: Who is acting.
+        admit: Returns when they may, and it is on the audit trail.
         erasure: Destroys keys.
         places: What is looked through, disjoint.
-        stores: Those of them that hold DVC's objects.
-        unseen: Places that cannot be looked through, such as a remote in an object store.
+        remotes: Stores of DVC's objects that are reached over a network.
+        lineage: Finds the models that were trained on the subject.
         receipts: The folder of receipts.
         queue_update: Queues an update.
         settle_log: Compacts what servers have logged; how many sealed segments still wait.
@@ -59,12 +78,12 @@ class Eraser:
     name: str
     ref: bytes
     actor: str
+    admit: Callable[[], None]
     erasure: Erasure
     places: tuple[Place, ...]
-    stores: tuple[Path, ...]
-    unseen: tuple[PlaceScan, ...]
+    remotes: tuple[Remote, ...]
+    lineage: ModelLineage
     ledger: Ledger
-    store: ReleaseStore
     signer: Signer
     clock: Clock
     receipts: Path
@@ -75,9 +94,11 @@ class Eraser:
         """Destroy the keys of the subject, or finish what a crash interrupted; when it was done.
 
         Raises:
+            AccessDeniedError: The policy does not let the actor erase.
             KeyMissingError: The subject is unknown; nobody was erased.
             UnavailableError: The key table or its provider does not answer: nothing is reported as done.
         """
+        self.admit()
         self.erasure.erase([self.ref])
         moment = self.erasure.erased_at(self.ref)
         assert moment is not None, "erased, or an error"
@@ -99,41 +120,38 @@ class Eraser:
         begun = time.monotonic()
         waiting = self.settle_log()
         scans = tuple(scan(place, self.ref, erased) for place in self.places)
-        digests = {
-            digest for found in scans for file in found.held if (digest := digest_of(file.file)) is not None
-        }
-        snapshots = snapshots_with(self.stores, digests)
+        known, elsewhere = set(self.lineage.folders), list[Folders]()
+        for remote in self.remotes:
+            found, there = self._reach(remote, erased, known)
+            scans = (*scans, found)
+            elsewhere.append(there)
         return Proof(
-            places=(*scans, *self.unseen),
-            snapshots=snapshots,
+            places=scans,
             waiting=waiting,
+            snapshots=self.lineage.snapshots(scans, elsewhere),
             seconds=round(time.monotonic() - begun, 3),
         )
 
+    def _reach(
+        self, remote: Remote, erased: Collection[bytes], known: Collection[str]
+    ) -> tuple[PlaceScan, Folders]:
+        """Look through a remote; one that cannot be reached is no reason to leave the rest unproved."""
+        try:
+            objects = remote.connect()
+            found = scan_objects(remote.name, remote.where, objects, self.ref, erased)
+            folders = {name: read() for name, read in folders_among(objects, known).items()}
+        except Exception as error:  # noqa: BLE001 - each kind of store has errors of its own
+            told = error.message if isinstance(error, LifecycleError) else type(error).__name__
+            LOG.warning("the %s %s was not looked through: %s", remote.name, remote.where, told)
+            again = f"when it answers: lifecycle records erase {self.name} {self.ref.hex()}"
+            return PlaceScan(
+                place=remote.name, where=remote.where, scanned=False, reason=f"{told}; {again}"
+            ), {}
+        return found, {name: partial(bytes, content) for name, content in folders.items()}
+
     def affected(self, proof: Proof) -> tuple[AffectedVersion, ...]:
         """The versions whose snapshot held the subject, in the order in which they were decided on."""
-        live = self.ledger.live(self.name)
-        versions: dict[str, AffectedVersion] = {}
-        for deployment in self.ledger.history(self.name):
-            release = deployment.release
-            if release.digest in versions:
-                continue
-            snapshot = ""
-            try:
-                folder = self.store.fetch(release)
-                snapshot = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).lineage.snapshot
-            except TransientError:
-                raise
-            except LifecycleError:
-                pass  # a release that is gone or broken: the receipt says that its snapshot is not known
-            versions[release.digest] = AffectedVersion(
-                version=deployment.version,
-                release=release.digest,
-                snapshot=snapshot,
-                live=live is not None and live.release.digest == release.digest,
-            )
-        held = {*proof.snapshots, ""}
-        return tuple(version for version in versions.values() if version.snapshot in held)
+        return self.lineage.versions(proof.snapshots)
 
     def queue(self, versions: tuple[AffectedVersion, ...]) -> Queued:
         """Queue an update that trains without the subject, where a model knew them; once per subject."""
@@ -141,7 +159,7 @@ class Eraser:
             return Queued(status="not needed", detail="no model that is deployed was trained on them")
         run = self.queue_update(self.name, f"erasure-{self.ref.hex()}")
         if run is None:
-            return Queued(status="by hand", detail=f"run: lifecycle update {self.name}")
+            return Queued(status="by hand", detail=f"run: lifecycle update {self.name} --trigger erasure")
         return Queued(status="queued", detail=run)
 
     def issue(

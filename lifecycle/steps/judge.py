@@ -19,6 +19,7 @@ from lifecycle.core.release import read_schema, verify_release
 from lifecycle.core.rows import Rows
 from lifecycle.core.system import System
 from lifecycle.core.values import (
+    BatchMeasurements,
     Comparison,
     Deployment,
     Evaluation,
@@ -33,6 +34,9 @@ from lifecycle.evaluation.comparison import Scored, compare_baselines, compare_r
 from lifecycle.evaluation.report import ReportInput, plots, render
 
 PROBED_RECORDS = 500
+
+MeasureBatch = Callable[[Path, SystemParams], BatchMeasurements]
+"""Scores a sample with the release in a folder."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Judge:
     probe: Probe
     load_engine: Callable[[Path], Engine]
     open_vault: OpenVault
+    measure_batch: MeasureBatch
     reports: Path
 
     def judge(self, run: TrainingRun, release: Release, live: Deployment | None) -> Evaluation:
@@ -76,6 +81,7 @@ class Judge:
         rivals = {champion.scored.digest: champion.scored.prediction} if champion else self._naive(test)
         comparisons = self._compare(test, candidate, champion, rivals)
         measurements = self._measure(release)
+        batch = self.measure_batch(folder, self.params) if self.params.requirements.records_per_hour else None
         found = self._metrics(test, candidate.prediction)
         evaluation = Evaluation(
             release=release.digest,
@@ -90,10 +96,13 @@ class Judge:
                 choice=manifest.choice,
                 params=self.params,
                 measurements=measurements,
+                batch=batch,
+                sealed=self.system.schema.is_sealed,
                 size_mb=sum(path.stat().st_size for path in folder.iterdir()) / 1e6,
                 unit=self.system.schema.label.unit,
             ),
             measurements=measurements,
+            batch=batch,
             engine=manifest.engine,
             engine_reason=manifest.engine_reason,
             report=str(self.reports / self.system.name / release.digest[:16] / "report.html"),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lifecycle.core.errors import ConfigError, StageError
 from lifecycle.core.layout import Layout
@@ -27,6 +27,7 @@ from lifecycle.core.ports import (
 )
 from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, read_engine, write_release
 from lifecycle.core.system import System, load_system
+from lifecycle.core.trigger import Trigger
 from lifecycle.core.values import (
     Deployment,
     Evaluation,
@@ -39,6 +40,9 @@ from lifecycle.core.values import (
 )
 from lifecycle.rollout import decisions
 from lifecycle.steps.outputs import Scores, Training
+
+if TYPE_CHECKING:
+    from lifecycle.steps.judge import MeasureBatch
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Loop:
         actor: Who is acting.
         reports: The folder of HTML reports.
         releases: The folder of releases by digest.
+        trigger: Why it runs; kept with everything that comes of it.
+        measure_batch: Scores a sample with a release, where a pace is required.
         compact_log: Makes what servers have logged readable, before logged predictions are ingested.
     """
 
@@ -70,7 +76,9 @@ class Loop:
     clock: Clock
     load_engine: Callable[[Path], Engine]
     open_vault: OpenVault
+    measure_batch: MeasureBatch
     compact_log: Callable[[], object]
+    trigger: Trigger = "manual"
 
     @contextmanager
     def opened(self, verb: Literal["first-deployment", "update", "rollback"]) -> Iterator[Loop]:
@@ -90,17 +98,28 @@ class Loop:
 
         Raises:
             BusyError: The scheduled compaction is at work on the log that the data comes from.
+            AccessDeniedError: The policy does not let this actor train on what would be sealed.
         """
         warnings = self.workspace.prepare()
         system, params = self._declared()
+        self._may_train(system)
         if any(source.kind == "predictions" for source in params.sources):
             self.compact_log()
         snapshot = self.workspace.snapshot(system, params, self.as_of)
         return snapshot.model_copy(update={"warnings": (*warnings, *snapshot.warnings)})
 
+    def _may_train(self, system: System) -> None:
+        """Told before the first row is read, rather than by a stage when months of them are sealed."""
+        if (vault := self.open_vault(system.schema)) is not None:
+            from lifecycle.data.snapshot_files import TRAINING
+
+            schema = system.schema
+            fields = [*schema.features, schema.label, schema.event_time]
+            vault.check(list(dict.fromkeys(field.name for field in fields)), TRAINING)
+
     def train(self, snapshot: Snapshot) -> TrainingRun:
         """Run the stages that are out of date."""
-        return self.workspace.train(snapshot)
+        return self.workspace.train(snapshot).model_copy(update={"trigger": self.trigger})
 
     def settled(self, run: TrainingRun) -> FlowResult | None:
         """The end of a flow that has nothing to decide: too little data, or nothing new."""
@@ -149,6 +168,7 @@ class Loop:
             "serving": params.serving,
             "logging": params.requirements.logging,
             "logging_share": params.requirements.logging_share,
+            "card": system.card,
         }
         model = (MODEL, SKOPS) if choice.engine == "onnx" else (SKOPS,)
         files = {name: layout.model / name for name in (*model, SCHEMA, REFERENCE)}
@@ -169,6 +189,7 @@ class Loop:
             probe=self.probe,
             load_engine=self.load_engine,
             open_vault=self.open_vault,
+            measure_batch=self.measure_batch,
             reports=self.reports,
         )
         return judge.judge(run, self.package(run), self.ledger.live(self.name))
@@ -183,6 +204,7 @@ class Loop:
         decided = decisions.decide(evaluation, first=live is None)
         evidence = {
             "reason": decided.reason,
+            "trigger": run.trigger,
             "terms": self._terms(),
             "evaluation": json.loads(evaluation.model_dump_json()),  # a NaN is text there
         }
@@ -286,6 +308,7 @@ class Loop:
             status=status,
             reason=reason,
             as_of=self.as_of,
+            trigger=run.trigger,
             snapshot=run.snapshot,
             split=run.split,
             evaluation=evaluation,

@@ -36,30 +36,30 @@ class Rotator:
     Attributes:
         name: Name of the system, whose subjects are the group of that name.
         status: Says which keys there are; None where there is no key table yet.
+        admit: Returns when so many subject keys may be wrapped anew, and it is on the audit trail.
         rotation: Replaces keys.
     """
 
     name: str
     status: Callable[[], KeyStatus | None]
+    admit: Callable[[int], None]
     rotation: Rotation
 
     def rotate(self) -> Rotated:
         """Rotate both keys; nothing is done where the system has no subjects.
 
         Raises:
+            AccessDeniedError: The policy does not let the actor rotate.
             KeyMissingError: A key that is still needed is lost; nothing was rotated.
             StateError: The key provider cannot rotate by itself.
             UnavailableError: The key table or its provider does not answer.
         """
-        from lifecycle.records.segment_keys import log_group
-
         status = self.status()
-        if status is None or all(key.purpose != f"subjects/{self.name}" for key in status.keys):
+        if status is None or not status.has_subjects_of(self.name):
             return Rotated(system=self.name)
+        self.admit(status.subject_keys(self.name))
         kek = self.rotation.rotate_kek()
-        moved = self.rotation.rotate_tek(self.name, told(f"{self.name}: wrapping subject keys"))
-        if any(key.purpose == f"subjects/{log_group(self.name)}" for key in status.keys):
-            self.rotation.rotate_tek(log_group(self.name))
+        moved = self.rotation.rotate_system(self.name, told(f"{self.name}: wrapping subject keys"))
         return Rotated(system=self.name, kek=kek, subject_keys=moved)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import ConfigError, StateError
 from lifecycle.core.params import BatchParams, SystemParams
 from lifecycle.core.ports import Engine, Ledger, OpenVault, ReleaseStore, Signer
@@ -27,6 +28,7 @@ from lifecycle.core.scoring import (
 from lifecycle.core.values import Deployment
 from lifecycle.data.scoring.inputs import open_inputs
 from lifecycle.data.scoring.work import ChunkRecord, WorkFolder
+from lifecycle.evaluation.bands import spread
 from lifecycle.evaluation.batch_gates import judge_batch
 from lifecycle.rollout import decisions
 from lifecycle.steps.progress import Progress
@@ -64,7 +66,7 @@ class Scorer:
     @property
     def work(self) -> WorkFolder:
         """The output folder and what lies beside it."""
-        name = self.request.output.replace("{as_of}", f"{self.as_of:%Y-%m-%d}")
+        name = self._dated(self.request.output)
         return WorkFolder(Path(os.path.abspath(self.root / name)))  # noqa: PTH100 - links are kept
 
     @contextmanager
@@ -91,7 +93,7 @@ class Scorer:
         manifest = verify_release(folder, deployment.release.digest, self.signer)
         reading = self._reading()
         schema = read_schema(folder)
-        inputs = open_inputs(schema, self.request.inputs, reading, self.root)
+        inputs = open_inputs(schema, [self._dated(it) for it in self.request.inputs], reading, self.root)
         reference = read_reference(folder)
         plan = ScorePlan(
             system=self.name,
@@ -154,11 +156,12 @@ class Scorer:
             work.publish(sealed, job.vault)
             return self._result("published", "what an interrupted run had finished", job, sealed)
         counts = ScoreCounts.total(record.counts for record in records)
+        bins = total_bins(job, records)
         gates = judge_batch(
             counts,
             promised=counts.read if job.inputs.rows is None else job.inputs.rows,
             written=sum(work.rows(record.part, job.vault) for record in records),
-            bins=total_bins(job, records),
+            bins=bins,
             reference=job.answers,
             params=self._bounds(),
         )
@@ -176,6 +179,8 @@ class Scorer:
             quarantine=work.quarantine(records),
             gates=gates,
             accepted=self.request.accept if failed else "",
+            sealed=job.vault is not None,
+            bands=spread(job.answers, bins, SMALLEST_CELL if job.vault else 1) if job.answers else (),
         )
         if failed and not self.request.accept:
             names = " and ".join(f"{gate.name} {gate.measured}, asked {gate.bound}" for gate in failed)
@@ -185,6 +190,9 @@ class Scorer:
         if counts.left_out:
             said += f", {counts.erased:,} left out as erased, {counts.unconsented:,} as without consent"
         return self._result("published", said, job, manifest)
+
+    def _dated(self, name: str) -> str:
+        return name.replace("{as_of}", f"{self.as_of:%Y-%m-%d}")
 
     def _deployment(self) -> Deployment:
         """The decision whose release answers."""
@@ -254,4 +262,8 @@ class Scorer:
             gates=found.gates,
             accepted=found.accepted,
             warnings=(*job.warnings, *doubtful),
+            task=found.task,
+            chunks=len(found.parts),
+            sealed=found.sealed,
+            bands=found.bands,
         )

@@ -25,7 +25,7 @@ from lifecycle.core.values import Split
 from lifecycle.data.reading import read_rows
 from lifecycle.data.splits import make_split
 from lifecycle.evaluation import metrics, monthly
-from lifecycle.evaluation.disclosure import SMALLEST_CELL, averaged
+from lifecycle.evaluation.disclosure import averaged
 from lifecycle.steps.outputs import Scores, Training
 
 EngineLoader = Callable[[Path], Engine]
@@ -81,17 +81,16 @@ def run_evaluate(root: Path, name: str, load_engine: EngineLoader, open_vault: O
         scores[part] = {metric: found[metric] for metric in system.metrics}
     layout.evaluation.mkdir(parents=True, exist_ok=True)
     # The loop ends on the test window, whose rows the tables for `dvc plots` describe.
-    least = SMALLEST_CELL if system.schema.is_sealed else 1
+    sealed, threshold = system.schema.is_sealed, params.evaluation.threshold
     _write_csv(
         layout.evaluation / "by_month.csv",
         ("month", "rows", *system.metrics),
         (
             (month.month, month.rows, *(month.metrics[metric] for metric in system.metrics))
-            for month in monthly.by_month(system.task, rows, answers, threshold=params.evaluation.threshold)
-            if month.rows >= least
+            for month in monthly.by_month(system.task, rows, answers, threshold=threshold, sealed=sealed)
         ),
     )
-    predicted, actual = averaged(answers, rows.label, least)
+    predicted, actual = averaged(system.task, answers, rows.label) if sealed else (answers, rows.label)
     _write_csv(
         layout.evaluation / "residuals.csv",
         ("predicted", "actual"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from lifecycle.core.trigger import BECAUSE
 from lifecycle.core.values import Evaluation, FlowResult
 
 
@@ -46,7 +47,8 @@ def as_markdown(result: FlowResult, addresses: Mapping[str, str]) -> str:
     parts = [
         f"## {result.system}: {result.status}",
         result.reason,
-        f"As of **{result.as_of:%Y-%m-%d %H:%M}** UTC",
+        f"As of **{result.as_of:%Y-%m-%d %H:%M}** UTC"
+        + (f"; it ran because {BECAUSE[result.trigger]}" if result.trigger else ""),
         _links(result, addresses),
     ]
     if result.snapshot:

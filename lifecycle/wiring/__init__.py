@@ -17,6 +17,7 @@ from lifecycle.wiring.adapters import (
     schema_of_system,
     vault_opener,
 )
+from lifecycle.wiring.erasure import open_eraser, open_lineage, open_rotator
 from lifecycle.wiring.loop import (
     checkout_data,
     compact_log,
@@ -28,7 +29,7 @@ from lifecycle.wiring.loop import (
     reproduce,
     run_stage,
 )
-from lifecycle.wiring.records import Office, open_eraser, open_office, open_rotator, parse_ref
+from lifecycle.wiring.records import Office, open_office, open_sealed, parse_ref
 from lifecycle.wiring.service import addresses, capacity, serve, work
 
 __all__ = [
@@ -45,12 +46,14 @@ __all__ = [
     "open_eraser",
     "open_keys",
     "open_ledger",
+    "open_lineage",
     "open_log",
     "open_loop",
     "open_office",
     "open_registry",
     "open_rotator",
     "open_scorer",
+    "open_sealed",
     "open_signer",
     "open_store",
     "open_workspace",

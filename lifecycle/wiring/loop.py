@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.core.clock import SystemClock
-from lifecycle.core.params import load_params
+from lifecycle.core.params import SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.wiring.adapters import (
     engine_loader,
@@ -24,12 +24,15 @@ from lifecycle.wiring.adapters import (
     open_store,
     open_workspace,
     schema_of_system,
+    trial_vault,
     vault_opener,
 )
 
 if TYPE_CHECKING:
     from lifecycle.core.ports import Vault
     from lifecycle.core.scoring import ScoreRequest
+    from lifecycle.core.trigger import Trigger
+    from lifecycle.core.values import BatchMeasurements
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.outcome_import import Imported, OutcomeCounts
     from lifecycle.steps.compact import Compaction
@@ -39,13 +42,16 @@ if TYPE_CHECKING:
     from lifecycle.steps.score import Scorer
 
 
-def open_loop(settings: Settings, system: str, as_of: datetime | None = None) -> Loop:
+def open_loop(
+    settings: Settings, system: str, as_of: datetime | None = None, trigger: Trigger = "manual"
+) -> Loop:
     """The loop of one system with its real adapters.
 
     Args:
         settings: Where things are.
         system: Name of the system, a key of ``params.yaml``.
         as_of: The moment it stands for; now, if None.
+        trigger: Why it runs.
 
     Raises:
         ConfigError: ``params.yaml`` has faults or no such system.
@@ -60,6 +66,7 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
     return Loop(
         name=system,
         as_of=as_of or clock.now(),
+        trigger=trigger,
         actor=settings.actor,
         reports=settings.state / "reports",
         releases=settings.releases,
@@ -72,8 +79,32 @@ def open_loop(settings: Settings, system: str, as_of: datetime | None = None) ->
         clock=clock,
         load_engine=lambda folder: open_engine(folder, workspace.root),
         open_vault=vault_opener(settings, system),
+        measure_batch=partial(_measure_batch, settings, system, workspace.root),
         compact_log=partial(compact_log, settings, system),
     )
+
+
+def _measure_batch(
+    settings: Settings, system: str, root: Path, release: Path, params: SystemParams
+) -> BatchMeasurements:
+    """Score a sample with a release.
+
+    Args:
+        settings: Where things are.
+        system: Name of the system.
+        root: The project whose code a scikit-learn estimator may need.
+        release: Its folder.
+        params: Of the system.
+    """
+    from lifecycle.steps.measure_batch import BatchProbe
+
+    probe = BatchProbe(
+        system=system,
+        scratch=settings.state / "tmp",
+        open_vault=partial(trial_vault, system),
+        load_engine=engine_loader(root, bulk=True),
+    )
+    return probe.measure(release, params)
 
 
 def open_scorer(

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.settings import Settings
-from lifecycle.wiring.adapters import open_ledger, open_log, open_store, schema_of_system, vault_opener
+from lifecycle.wiring.adapters import actor_of, schema_of_system, vault_opener
 
 if TYPE_CHECKING:
-    from lifecycle.core.erasure import PlaceScan
+    from collections.abc import Sequence
+
     from lifecycle.core.ports import Signer
     from lifecycle.records.access import Gate, Policy
     from lifecycle.records.audit import AuditTrail
     from lifecycle.records.consent import ConsentLedger
+    from lifecycle.records.entries import Verb
     from lifecycle.records.erasure import Erasure
     from lifecycle.records.identifiers import Identifiers
     from lifecycle.records.key_ring import SqlKeyRing
     from lifecycle.records.key_table import KeyTable
     from lifecycle.records.renewal import Renewal
     from lifecycle.records.rotation import Rotation
-    from lifecycle.records.scan import Place
     from lifecycle.records.status import KeyStatus
-    from lifecycle.steps.erase import Eraser, QueueUpdate
-    from lifecycle.steps.rotate import Rotator
+    from lifecycle.steps.open_records import Handed
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Office:
         """What every read passes."""
         from lifecycle.records.access import Gate
 
-        return Gate(self.policy, self.trail)
+        return Gate(self.policy, self.trail, self.settings.policy)
 
     @cached_property
     def consent(self) -> ConsentLedger:
@@ -142,19 +141,64 @@ class Office:
         there = {path.stem for path in self.settings.receipts.glob("*/*.json")}
         return [ref for ref in self.erasure.requested() if ref.hex() not in there]
 
-    def note_look_up(self, system: str, ref: bytes) -> None:
-        """Put on the audit trail that a person's ref was looked up by their identifier."""
-        from lifecycle.records.audit import Read
+    def admit(
+        self, act: Verb, system: str = "", *, refs: Sequence[bytes] = (), detail: str = "", count: int = 0
+    ) -> None:
+        """Return when this actor may do this, and it is on the audit trail.
 
-        self.trail.record(
-            Read(
-                actor=self.settings.actor,
-                purpose="look-up",
+        Args:
+            act: What is to be done.
+            system: In which system; empty: in all.
+            refs: About whom; where there are many, a count says how many.
+            detail: More of it, in words that are ours.
+            count: How many subjects, or keys.
+
+        Raises:
+            ConfigError: There is no policy, or it has faults.
+            AccessDeniedError: The policy does not allow it; that is on record too.
+            KeyMissingError: There is no key table.
+        """
+        from lifecycle.records.entries import Act
+
+        if act != "register":  # which makes the first one
+            self.require()
+        self.gate.admit(
+            Act(
+                actor=actor_of(self.settings),
+                act=act,
                 dataset=system,
-                groups=("identifiers",),
-                refs=(ref,),
+                refs=tuple(refs),
+                detail=detail,
+                count=count,
             )
         )
+
+    def require(self) -> None:
+        """Return where there is a key table.
+
+        Raises:
+            KeyMissingError: There is none.
+        """
+        with self.table.reading():
+            pass
+
+    def register(self, system: str, identifier: str, *, again: bool = False) -> bytes:
+        """The ref of a person, made if they have none; on record before it is made, and before it is told.
+
+        Args:
+            system: The system.
+            identifier: Of the person.
+            again: They were erased, and want to come back.
+
+        Raises:
+            ErasedError: They were erased.
+            AccessDeniedError: The policy does not allow it.
+        """
+        people, detail = self.people(system), "again" if again else ""
+        self.admit("register", system, detail=detail, count=1)
+        [ref] = people.register([identifier], again=again)
+        self.admit("register", system, refs=(ref,), detail=detail)
+        return ref
 
     def _signer(self, purpose: bytes) -> Signer:
         from lifecycle.records.signing import Ed25519Signer
@@ -167,69 +211,25 @@ def open_office(settings: Settings) -> Office:
     return Office(settings)
 
 
-def open_eraser(settings: Settings, system: str, ref: str, queue_update: QueueUpdate) -> Eraser:
-    """The steps that erase one subject, with their real adapters.
-
-    Args:
-        settings: Where things are.
-        system: Name of the system.
-        ref: The subject, 32 hex digits.
-        queue_update: Queues an update of a system.
+def open_sealed(
+    settings: Settings,
+    system: str,
+    source: Path,
+    columns: Sequence[str],
+    purpose: str,
+    output: Path | IO[bytes],
+) -> Handed:
+    """Open sealed files of a system and write columns of them; as ``steps.open_records`` says.
 
     Raises:
-        ConfigError: The ref is none, or there is no such system.
+        ConfigError: There is no such system, or its records are not sealed.
     """
-    from lifecycle.core.params import load_params
-    from lifecycle.steps.erase import Eraser
+    from lifecycle.steps.open_records import open_records
 
-    load_params(settings.project).system(system)
-    office = open_office(settings)
-    places, stores, unseen = _places(settings, system)
-    return Eraser(
-        name=system,
-        ref=parse_ref(ref),
-        actor=settings.actor,
-        erasure=office.erasure,
-        places=places,
-        stores=stores,
-        unseen=unseen,
-        ledger=open_ledger(settings),
-        store=open_store(settings),
-        signer=office.receipt_signer,
-        clock=SystemClock(),
-        receipts=settings.receipts,
-        queue_update=queue_update,
-        settle_log=partial(_settle_log, settings, system),
-    )
-
-
-def _settle_log(settings: Settings, system: str) -> int:
-    """Compact what servers have logged, if records are sealed; how many segments still wait."""
-    from lifecycle.steps.settle_log import settle_log
-
-    schema = schema_of_system(settings, system)
-    vault = vault_opener(settings, system)(schema)
+    vault = vault_opener(settings, system)(schema_of_system(settings, system))
     if vault is None:
-        return 0
-    return settle_log(open_log(settings, schema, system, vault), vault, SystemClock().now())
-
-
-def open_rotator(settings: Settings, system: str) -> Rotator:
-    """The regular rotation of one system's keys.
-
-    Raises:
-        ConfigError: ``params.yaml`` has faults or no such system.
-    """
-    from lifecycle.core.params import load_params
-    from lifecycle.steps.rotate import Rotator
-
-    load_params(settings.project).system(system)
-    office = open_office(settings)
-
-    def status() -> KeyStatus | None:
-        return office.status() if office.table.database.exists() else None
-
-    return Rotator(name=system, status=status, rotation=office.rotation)
+        raise ConfigError(f"the records of {system} are not sealed", hint="read the files as they are")
+    return open_records(vault, source, columns, purpose, output)
 
 
 def parse_ref(text: str) -> bytes:
@@ -261,32 +261,3 @@ def export_audit(office: Office, file: Path) -> tuple[int, str]:
     with storing(str(file)):
         store_private(file, "".join(f"{line}\n" for line in office.trail.export()).encode())
     return found.entries, found.head
-
-
-def _places(
-    settings: Settings, system: str
-) -> tuple[tuple[Place, ...], tuple[Path, ...], tuple[PlaceScan, ...]]:
-    """Where records of a system lie: places, those with DVC's objects, and those that cannot be seen."""
-    from lifecycle.core.erasure import PlaceScan
-    from lifecycle.data.dvc_objects import cache_of
-    from lifecycle.data.storage import without_secrets
-    from lifecycle.records.scan import Place
-
-    named = {"DVC cache": cache_of(settings.project)}
-    unseen: tuple[PlaceScan, ...] = ()
-    if "://" in settings.remote:
-        told = without_secrets(settings.remote)
-        unseen = (PlaceScan(place="DVC remote", where=told, scanned=False),)
-    else:
-        named["DVC remote"] = settings.project / settings.remote
-    stores = tuple(named.values())
-    named["worktree"] = settings.state / "worktrees" / system
-    named["prediction log"] = settings.log / system
-    named["other state"] = settings.state
-    named["project: inputs, batch results, checkouts"] = settings.project
-    paths = {name: path.absolute() for name, path in named.items()}
-    places = tuple(
-        Place(name, path, tuple(other for other in paths.values() if other != path))
-        for name, path in paths.items()
-    )
-    return places, stores, unseen

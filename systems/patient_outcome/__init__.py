@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from lifecycle.core.record import Record
 from lifecycle.core.roles import Consent, EventTime, Feature, Label, RecordId, Sensitive, SubjectId
 from lifecycle.core.system import System
+from systems.patient_outcome.card import CARD
 
 
 def build_model(seed: int) -> Any:
@@ -69,4 +70,5 @@ SYSTEM = System(
     build_model=build_model,
     metrics=("log_loss", "auc", "average_precision", "brier", "calibration_error"),
     primary="log_loss",
+    card=CARD,
 )

@@ -16,7 +16,17 @@ from benchmarks.project import Story
 from lifecycle.data.git import Git
 from lifecycle.scaffold.project import init
 
-SIZE = Size(updates=1, starts=1, commands=1, ingests=1, rows=2_000, csv_rows=500, scored=2_000, every=40)
+SIZE = Size(
+    updates=1,
+    starts=1,
+    commands=1,
+    ingests=1,
+    rows=2_000,
+    csv_rows=500,
+    scored=2_000,
+    every=40,
+    trees=40,
+)
 STORY = Story("delivery-time", first="2025-03-01", second="2025-09-01", later="2025-09-01T00:00:01")
 
 

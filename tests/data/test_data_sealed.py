@@ -212,6 +212,11 @@ def test_own_rows_need_consent_and_a_withdrawal_leaves_them_out_of_the_next_snap
     assert clinic.ingest(*lines, origin="licensed").counts.unconsented == 0
 
 
+def test_no_window_tells_the_day_on_which_the_first_person_came(clinic):
+    clinic.ingest(*[line(person, 9 + 10 * person) for person in range(20)])
+    assert str(clinic.split().train.start.date()) == "2025-01-01", "it was the tenth"
+
+
 def test_who_was_erased_is_gone_from_every_snapshot_and_does_not_come_back(clinic):
     clinic.ingest(*YEAR)
     split = clinic.split()

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from lifecycle.core.params import SystemParams
-from lifecycle.core.values import Comparison, EngineChoice, GateResult, Measurements, Parity, Verdict
+from lifecycle.core.values import (
+    BatchMeasurements,
+    Comparison,
+    EngineChoice,
+    GateResult,
+    Measurements,
+    Parity,
+    Verdict,
+)
 from lifecycle.evaluation.gates import judge
 from lifecycle.evaluation.wording import NARROW
 
@@ -145,6 +153,31 @@ def test_what_was_asked_and_not_measured_is_not_kept() -> None:
     assert found["latency_p99_ms"].measured == "not measured"
     undefined = gates(measurements=MEASURED.model_copy(update={"latency_p99_ms": math.nan}))
     assert not undefined["latency_p99_ms"].ok
+
+
+def test_the_pace_of_a_batch_is_never_taken_for_granted() -> None:
+    batch = params(requirements={"mode": "batch", "records_per_hour": 1_000_000, "cores": 2})
+    seen = BatchMeasurements(rows=20_000, seconds=36.0, cores=2, sealed=True, records_per_hour=2_000_000)
+    kept = gates(measurements=None, params=batch, batch=seen)["records_per_hour"]
+    assert (kept.ok, kept.measured, kept.bound) == (
+        True,
+        f"2,000,000{NARROW}/h",
+        f"at least 1,000,000{NARROW}/h on 2 cores",
+    )
+    assert "20,000 made-up records from sealed files into sealed files in 36.0 s" in kept.detail
+    slow = gates(
+        measurements=None, params=batch, batch=seen.model_copy(update={"records_per_hour": 900_000.0})
+    )["records_per_hour"]
+    assert not slow.ok
+    assert slow.detail.startswith(f"900,000{NARROW}/h is 100,000{NARROW}/h (10{NARROW}%) under; 20,000")
+    assert not gates(measurements=None, params=batch)["records_per_hour"].ok
+
+
+def test_nobody_learns_of_health_from_records_in_clear() -> None:
+    health = params(requirements=REQUIREMENTS | {"privacy": "health"})
+    assert not gates(params=health)["privacy"].ok
+    assert gates(params=health, sealed=True)["privacy"].ok
+    assert "privacy" not in gates(params=params(requirements=REQUIREMENTS | {"privacy": "personal"}))
 
 
 def test_a_batch_system_needs_no_server_but_still_size_and_parity() -> None:

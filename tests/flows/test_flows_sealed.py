@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from lifecycle.core.params import load_params
+from lifecycle.core.scoring import ScoreResult
 from lifecycle.core.system import load_system
 from lifecycle.records.vault import SystemVault
+from lifecycle.steps.score_summary import as_markdown
 from lifecycle.wiring import open_office
 from lifecycle.wiring.adapters import vault_opener
 from tests.flows.conftest import SYSTEM, Project
@@ -68,11 +71,28 @@ def shown(project: Project) -> list[Path]:
     ]
 
 
+NOT_ALLOWED = """
+import os
+os.environ["LIFECYCLE_ACTOR"] = "ann"
+from lifecycle.cli import main
+main(["first-deployment", "{system}", "--as-of", "2025-03-01"])
+"""
+
+
 def vault_of(project: Project) -> SystemVault:
     system = load_system(load_params(project.root).system(SYSTEM).entry, project.root)
     vault = vault_opener(project.settings.model_copy(update={"actor": "tester"}), SYSTEM)(system.schema)
     assert isinstance(vault, SystemVault)
     return vault
+
+
+def test_an_actor_whom_the_policy_does_not_know_is_told_the_line_that_is_missing(clinic):
+    done = clinic.python("-c", NOT_ALLOWED.format(system=SYSTEM), expect=77)
+    assert "the policy knows no actor 'ann'" in done.stderr
+    line = f"{clinic.root / 'access.yaml'}, below actors: ann: {{training: [clinical]}}"
+    assert line in done.stderr
+    assert not list((clinic.root / ".lifecycle").rglob("*.parquet"))
+    assert open_office(clinic.settings).status().subjects == 0
 
 
 def test_people_are_learnt_from_scored_and_forgotten(clinic):
@@ -85,8 +105,10 @@ def test_people_are_learnt_from_scored_and_forgotten(clinic):
     [ref] = people.find([f"{MARKER} 7"])
     office.erasure.erase([ref])
 
-    second = clinic.json("update", SYSTEM, "--as-of", "2025-06-01")
+    second = clinic.json("update", SYSTEM, "--as-of", "2025-06-01", "--trigger", "erasure")
     assert second["status"] in ("promoted", "held"), second["reason"]
+    assert [row["evidence"]["trigger"] for row in clinic.json("history", SYSTEM)] == ["manual", "erasure"]
+    assert clinic.run("history", SYSTEM).stdout.count(", trigger: erasure") == 1
     assert shown(clinic) == []
     assert office.trail.verify().entries > 4
     [other] = people.find([f"{MARKER} 8"])
@@ -97,6 +119,11 @@ def test_people_are_learnt_from_scored_and_forgotten(clinic):
     assert scored["status"] == "published"
     assert scored["counts"]["erased"] == 3
     assert shown(clinic) == []
+    # All that Prefect is told, and keeps: results, and the artifact that is made of them.
+    assert MARKER not in json.dumps([first, second, scored])
+    summary = as_markdown(ScoreResult.model_validate(scored))
+    assert "| left out: the person was erased | 3 |" in summary
+    assert MARKER not in summary
     parts = sorted((clinic.root / "scores").glob("part-*.parquet"))
     rows = sum(part.table.num_rows for part in vault_of(clinic).open(parts, ["prediction"], "care"))
     assert rows == scored["counts"]["scored"]

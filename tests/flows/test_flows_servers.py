@@ -117,8 +117,14 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     deployments = ask(f"{api}/deployments/filter", {})
     assert len(deployments) == 7
     assert {it["work_queue_name"] for it in deployments} == {SYSTEM}
-    crons = {it["schedules"][0]["schedule"]["cron"] for it in deployments if it["schedules"]}
-    assert crons == {"0 6 1 * *", "20 * * * *", "0 3 15 * *"}
+    schedules = [it["schedules"][0] for it in deployments if it["schedules"]]
+    assert {it["schedule"]["cron"]: it["active"] for it in schedules} == {
+        "0 6 1 * *": True,
+        "20 * * * *": True,
+        "0 2 * * *": False,
+        "0 3 15 * *": True,
+    }
+    assert {"trigger": "scheduled"} in [it["parameters"] for it in schedules]
     [queue] = [it for it in ask(f"{api}/work_queues/filter", {}) if it["name"] == SYSTEM]
     assert queue["concurrency_limit"] == 1
 

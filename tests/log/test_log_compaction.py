@@ -19,13 +19,14 @@ from lifecycle.data import log_writing
 from lifecycle.data.log_files import ClearLog
 from lifecycle.data.log_parts import CompactedLog, Unlogged
 from lifecycle.data.predictions import prediction_table
-from lifecycle.serving.log.entries import UnloggedEntry, row_ids
+from lifecycle.serving.log.entries import OutcomeEntry, UnloggedEntry, row_ids
 from lifecycle.serving.log.retention import deleted_days
 from lifecycle.serving.log.writer import PredictionLog
 from lifecycle.steps import segments as reading
 from lifecycle.steps.compact import compact
 from lifecycle.steps.log_status import as_text, log_status
-from tests.log.conftest import HOMES, NOON, RELEASE, Written, outcome, prediction
+from tests.log.conftest import HOMES, NOON, RELEASE, Written, micros, outcome, prediction
+from tests.log.people import OWNED, People
 
 
 def test_every_prediction_keeps_its_id_its_answer_and_typed_features(written: Written) -> None:
@@ -267,16 +268,48 @@ def test_a_log_that_nobody_wrote_yet_is_empty(written: Written) -> None:
 
 def test_killed_at_any_step_the_next_compaction_ends_with_every_row_once(tmp_path: Path) -> None:
     """Every change of the file system is a place to die; `crashes.py` dies at each of them in turn."""
-    written = Written(CompactedLog(tmp_path / "log" / "homes", "homes", ClearLog()))
+    root = tmp_path / "root"
+    written = Written(CompactedLog(root / "log" / "homes", "homes", ClearLog()))
     written.segment(prediction("a"), prediction("b", {}, {}), UnloggedEntry("sampled", 2, 3, 0))
     written.segment(
         prediction("c", at=NOON + timedelta(days=1)), prediction("old", at=NOON - timedelta(days=9))
     )
     written.segment(prediction("dead"), closed=False, tail=b"torn")
     written.outcomes(outcome(1.0, NOON, of="a"))
+    _die_everywhere(root)
+
+
+def test_killed_at_any_step_a_log_about_people_is_whole_and_leaves_no_key(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    people = People(root)
+    schema = OWNED.model_dump_json().encode()
+    served = [
+        [prediction("a", {"owner": "ada"}), prediction("b", {"owner": "ada"}, {"owner": "bob"})],
+        [
+            prediction("c", {"owner": "bob"}, at=NOON + timedelta(days=1)),
+            prediction("old", {"owner": "eve"}, at=NOON - timedelta(days=9)),
+        ],
+        [prediction("dead", {"owner": "ada"})],
+    ]
+    for entries in served:
+        log = PredictionLog(root / "log")
+        appender = log.predictions("homes", RELEASE, schema, "process", people.custody)
+        appender.extend([msgspec.msgpack.encode(entry) for entry in entries])
+        if entries is served[0]:
+            appender.unlogged("sampled", 2, 3)
+            truth = OutcomeEntry("a", None, 1.0, micros(NOON), micros(NOON), "ada")
+            log.outcomes("homes", "process", people.custody).extend([msgspec.msgpack.encode(truth)])
+        log.close()
+    last = max((root / "log" / "homes" / "segments").iterdir())
+    last.write_bytes(last.read_bytes() + b"torn")
+    last.rename(last.with_suffix(".open"))
+    _die_everywhere(root, step=5)
+
+
+def _die_everywhere(root: Path, step: int = 1) -> None:
     script = Path(__file__).with_name("crashes.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(written.folder)],
+        [sys.executable, str(script), str(root), str(step)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,

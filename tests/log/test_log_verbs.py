@@ -129,6 +129,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
             "clock",
             "load_engine",
             "open_vault",
+            "measure_batch",
         )
     )
     loop = Loop(
@@ -136,7 +137,7 @@ def test_an_ingest_that_reads_the_log_compacts_it_first(
         as_of=datetime(2026, 1, 1, tzinfo=UTC),
         workspace=cast(Any, Recorded(project, asked)),
         compact_log=lambda: asked.append("compact"),
-        **no_other,
+        **no_other | {"open_vault": lambda _schema: None},
     )
     with pytest.raises(StopIteration):
         loop.ingest()

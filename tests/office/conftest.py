@@ -41,14 +41,21 @@ def identifier(person: int) -> str:
 class Clinic:
     """A project, driven as a user drives it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, policy: bool = True) -> None:
         self.root = root
         self.settings = Settings(project=root)
         self.office = open_office(self.settings)
         declared = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["systems"]["house-prices"]
         declared |= {"entry": "tests.office.clinic:SYSTEM"}
         (root / "params.yaml").write_text(yaml.safe_dump({"systems": {"clinic": declared}}))
-        (root / "access.yaml").write_text("format: 1\nactors: {}\n")
+        if not policy:
+            return  # somebody else made the project
+        self.allow(["consent", "erase", "look-up", "register", "rotate", "shred"])
+
+    def allow(self, acts: list[str], actor: str = "officer", **purposes: list[str]) -> None:
+        """Write the policy: what one actor may do, and open for which purposes."""
+        policy = {"format": 1, "actors": {actor: purposes}, "administration": {actor: acts}}
+        (self.root / "access.yaml").write_text(yaml.safe_dump(policy))
 
     @property
     def vault(self) -> SystemVault:

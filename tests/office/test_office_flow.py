@@ -36,12 +36,21 @@ def test_the_flows_erase_rotate_and_queue_one_update(clinic, monkeypatch, tmp_pa
         assert alone.update.status == "by hand"  # nobody runs updates
 
         deployment = {"name": "clinic", "parameters": {"system": "clinic"}}
-        client.create_deployment(flow_id=client.create_flow(update), **deployment)
+        updating = client.create_deployment(
+            flow_id=client.create_flow(update),
+            **deployment,
+            parameter_openapi_schema=parameter_schema(update).model_dump(),
+        )
         for _ in range(2):  # as after a crash
             receipt = erase_subject("clinic", refs[1].hex(), return_state=True).result()
         assert receipt.update.status == "queued"
         queued = [run for run in client.read_flow_runs() if "erasure" in run.tags]
         assert [run.name for run in queued] == [f"erasure-{refs[1].hex()}"]
+        assert queued[0].parameters == {"system": "clinic", "trigger": "erasure"}
+        with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
+            client.create_flow_run_from_deployment(
+                updating, parameters={"system": "clinic", "trigger": MARKER}
+            )
 
         erasing = client.create_deployment(
             flow_id=client.create_flow(erase_subject),

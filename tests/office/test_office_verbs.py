@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import stat
+from typing import get_args
 
 import pytest
 
-from lifecycle.core.errors import IntegrityError
+from flows import start
+from lifecycle.core.errors import AccessDeniedError, IntegrityError
+from lifecycle.records.entries import Verb
 from lifecycle.steps.erase import read_receipt
 from tests.office.conftest import MARKER, identifier
 
@@ -28,9 +31,10 @@ def test_a_ref_is_found_by_the_identifier_and_the_look_up_is_on_record(clinic):
     refs = clinic.admit(3)
     assert clinic.json("subjects", "find", "clinic", who=1) == {"ref": refs[1].hex()}
 
-    [entry] = clinic.json("audit", "who", "clinic", refs[1].hex())
-    assert (entry["actor"], entry["purpose"]) == ("officer", "look-up")
-    assert clinic.json("audit", "who", "clinic", refs[0].hex()) == []
+    found = clinic.json("audit", "who", "clinic", refs[1].hex())
+    assert [(it["actor"], it["act"]) for it in found] == [("officer", "look-up")] * 2
+    [own] = clinic.json("audit", "who", "clinic", refs[0].hex())
+    assert own["id"] == 3  # that somebody asks for it now
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,30 @@ def test_consent_is_granted_withdrawn_and_remembered(clinic):
     assert said[0]["since"].startswith("2026-01-01")
     now = clinic.office.table.clock.now()
     assert clinic.office.consent.allowed([ref], "training", now) == [False]
+
+
+def test_a_withdrawal_lists_the_models_that_were_trained_on_the_person(clinic):
+    refs = clinic.admit(3)
+    before = clinic.root / "tmp" / "2026-01.parquet"
+    after = clinic.root / "tmp" / "2026-02.parquet"
+    clinic.seal(before, refs[:1])
+    clinic.seal(after, refs[:2])
+    first, second = clinic.snapshot([before]), clinic.snapshot([before, after])
+    clinic.deploy(first, "1", "first-deployment")
+    clinic.deploy(second, "2")
+    clinic.deploy(first, "1", "rollback")
+
+    withdraw = ("consent", "withdraw", "clinic", "--purpose", "training")
+    found = clinic.json(*withdraw, who=0)["versions"]
+    assert [(it["version"], it["live"]) for it in found] == [("1", True), ("2", False)]
+    assert found[1]["snapshot"] == second
+    [held] = clinic.json(*withdraw, who=1)["versions"]
+    assert (held["version"], held["live"]) == ("2", False)
+    said = clinic.run(*withdraw, who=0).output
+    assert "models trained on them: 1 (live), 2" in said
+    assert "lifecycle update clinic --trigger withdrawal" in said
+    assert "models trained on them: none" in clinic.run(*withdraw, who=2).output
+    assert "versions" not in clinic.json("consent", "withdraw", "clinic", "--purpose", "scoring", who=0)
 
 
 def test_the_status_counts_and_an_erasure_without_a_receipt_is_named(clinic):
@@ -168,3 +196,69 @@ def test_a_signature_for_another_purpose_is_no_receipt(clinic):
     path.write_bytes(content)
     path.with_name("receipt.json.sig").write_bytes(open_signer(clinic.settings).sign(content))
     clinic.run("receipt", str(path), expect=5)
+
+
+@pytest.mark.parametrize(
+    ("words", "who", "act", "detail", "count"),
+    [
+        (("subjects", "find", "clinic"), 1, "look-up", "", None),
+        (("consent", "history", "clinic"), 1, "look-up", "", None),
+        (
+            ("consent", "withdraw", "clinic", "{ref}", "--purpose", "training"),
+            None,
+            "consent",
+            "training withdrawn",
+            None,
+        ),
+        (("subjects", "register", "clinic", "--again"), 1, "register", "again", None),
+        (("erase", "clinic", "{ref}", "--yes"), None, "erase", "", None),
+        (("rotate", "kek"), None, "rotate", "kek", 2),
+        (("rotate", "table", "clinic"), None, "rotate", "table", 3),
+        (("rotate", "subjects", "clinic"), None, "rotate", "subjects, to generation 2", 3),
+        (("rotate", "index", "clinic"), None, "rotate", "index", 1),
+        (("shred", "--yes"), None, "shred", "", 3),
+    ],
+    ids=lambda it: " ".join(it[:2]) if isinstance(it, tuple) else "",
+)
+def test_whoever_administers_must_be_allowed_to_and_is_on_record_either_way(
+    clinic, words, who, act, detail, count
+):
+    refs = clinic.admit(3)
+    words = [word.format(ref=refs[1].hex()) for word in words]
+    clinic.allow([it for it in get_args(Verb) if it != act])
+    denied = clinic.run(*words, who=who, expect=77).output
+    assert "administration: officer: [" in denied
+    if count is None and act != "register":
+        assert any(entry["denied"] for entry in clinic.office.trail.who(refs[1]))
+
+    clinic.allow([act])
+    clinic.run(*words, who=who)
+    told = [json.loads(json.loads(line)["entry"]) for line in clinic.office.trail.export()]
+    found = [it for it in told if it.get("act") == act and not it["denied"]]
+    assert {(it["actor"], it["purpose"], it["detail"]) for it in found} == {
+        ("officer", "administration", detail)
+    }
+    if count is None:
+        assert found[-1] in clinic.office.trail.who(refs[1])
+    else:
+        assert [it["rows"] for it in found] == [count]
+    assert MARKER not in str(told)
+
+
+def test_who_may_not_look_up_learns_not_even_whether_there_is_such_a_person(clinic):
+    clinic.admit(1)
+    clinic.allow(["erase"])
+    said = {clinic.run("audit", "who", "clinic", who=person, expect=77).output for person in (0, 77)}
+    assert len(said) == 1
+    assert clinic.office.trail.verify().entries == 2
+
+
+def test_flows_that_administer_pass_the_same_gate(clinic):
+    refs = clinic.admit(1)
+    clinic.allow([])
+    with pytest.raises(AccessDeniedError):
+        start.erase_subject("clinic", refs[0].hex())
+    with pytest.raises(AccessDeniedError):
+        start.rotate_keys("clinic")
+    assert clinic.office.ring.every(refs) != [None]
+    assert clinic.office.status().kek_versions == (1,)

@@ -10,11 +10,13 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+import yaml
 
 from lifecycle.core.errors import AccessDeniedError, ConfigError, IntegrityError, StateError
 from lifecycle.records import audit
 from lifecycle.records.access import Gate, Policy, load_policy
-from lifecycle.records.audit import PURPOSE, AuditTrail, Read
+from lifecycle.records.audit import PURPOSE, AuditTrail
+from lifecycle.records.entries import Act, Read
 from lifecycle.records.erasure import Erasure
 from lifecycle.records.key_table import KeyTable
 from lifecycle.records.signing import Ed25519Signer
@@ -22,7 +24,9 @@ from tests.records.conftest import names, stranger
 
 _FORK = multiprocessing.get_context("fork")
 POLICY = Policy(
-    format=1, actors={"nightly": {"scoring": ("clinical",)}, "officer": {"review": ("identifiers",)}}
+    format=1,
+    actors={"nightly": {"scoring": ("clinical",)}, "officer": {"review": ("identifiers",)}},
+    administration={"officer": ("consent", "erase")},
 )
 
 
@@ -209,6 +213,95 @@ def test_what_is_not_allowed_is_denied_and_on_record(trail, patients, facts, wor
     assert entry["denied"] == denied.value.message
 
 
+def act(**facts) -> Act:
+    return Act(**{"actor": "officer", "act": "erase", "dataset": "patients", **facts})
+
+
+def test_an_act_about_a_person_is_told_beside_the_reads_and_after_the_erasure_too(
+    trail, table, patients, clock
+):
+    [ada, bob] = patients.register(["Ada", "Bob"])
+    trail.know_segment("s1", [ada, bob])
+    gate = Gate(POLICY, trail)
+    gate.admit(read("s1"))
+    gate.admit(act(refs=(ada,)))
+    Erasure(table).erase([ada])
+    clock.moment += timedelta(seconds=1)
+    gate.admit(read("s1"))
+    gate.admit(act(refs=(ada,)))
+    trail.record(act(actor="nightly", act="rotate", detail="table", count=2))
+
+    told = [(entry["id"], entry.get("act", "")) for entry in trail.who(ada)]
+    assert told == [(1, ""), (2, "erase"), (4, "erase")]
+    assert [entry["id"] for entry in trail.who(bob)] == [1, 3]
+    assert trail.verify().entries == 5
+    last = json.loads(json.loads(list(trail.export())[-1])["entry"])
+    assert (last["purpose"], last["act"], last["rows"]) == ("administration", "rotate", 2)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "line"),
+    [
+        (
+            {"actor": "officier"},
+            "lets 'officier' administer nothing; did you mean 'officer'",
+            "officier: [erase]",
+        ),
+        ({"act": "shred"}, "'officer' may not shred", "officer: [consent, erase, shred]"),
+        ({"actor": "no: one"}, "administer nothing", '"no: one": [erase]'),
+    ],
+)
+def test_an_act_that_is_not_allowed_is_denied_and_the_missing_line_is_told(
+    trail, patients, facts, words, line
+):
+    refs = patients.register(names(1))
+    with pytest.raises(AccessDeniedError, match=words) as denied:
+        Gate(POLICY, trail).admit(act(refs=tuple(refs), **facts))
+    assert denied.value.hint.startswith(f"if they may, write in access.yaml, below administration: {line}\n")
+    [entry] = trail.who(refs[0])
+    assert entry["denied"] == denied.value.message
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"actor": "ann"}, "below actors: ann: {scoring: [clinical]}"),
+        ({"purpose": "care"}, "below actors, nightly: care: [clinical]"),
+        ({"groups": ("identifiers",)}, "below actors, nightly: scoring: [clinical, identifiers]"),
+    ],
+)
+def test_the_line_that_would_allow_a_read_allows_it(trail, patients, facts, line):
+    trail.know_segment("s1", patients.register(names(2)))
+    asked = Read(
+        **{"actor": "nightly", "purpose": "scoring", "dataset": "d", "groups": ("clinical",), **facts}
+    )
+    with pytest.raises(AccessDeniedError) as denied:
+        Gate(POLICY, trail).admit(asked)
+    assert line in denied.value.hint
+    where, _, told = line.partition(": ")
+    allowed = POLICY.model_dump()["actors"]
+    (allowed["nightly"] if "," in where else allowed).update(yaml.safe_load(told))
+    Gate(Policy(format=1, actors=allowed), trail).admit(asked)
+
+
+def test_a_trail_of_before_there_were_acts_verifies_and_goes_on(trail, patients, url, signer):
+    """Entries as they were written then."""
+    entry = (
+        '{"id":1,"at":"2026-01-01T00:00:00+00:00","actor":"nightly","purpose":"scoring","denied":"",'
+        '"dataset":"patients","segments":{},"subjects":"","columns":["bmi"],"groups":["clinical"],"rows":10,'
+        f'"previous":"{"0" * 64}"}}'
+    )
+    refs = patients.register(names(1))
+    mark = "?" if url.startswith("sqlite") else "%s"
+    with stranger(url) as connection:
+        connection.execute(
+            f"INSERT INTO audit (id, entry, digest) VALUES (1, {mark}, {mark})",
+            (entry, audit._digest(entry.encode())),
+        )
+    Gate(POLICY, trail).admit(act(refs=tuple(refs)))
+    assert trail.verify().entries == 2
+
+
 def test_where_nothing_can_be_recorded_nothing_is_let_through(trail, patients):
     patients.register(names(2))
     with pytest.raises(StateError):
@@ -221,6 +314,7 @@ def test_a_policy_file_says_who_may_what(tmp_path):
     policy = load_policy(path)
     assert policy.objection("nightly", "scoring", ["free text"]) == ""
     assert policy.objection("nightly", "scoring", ["identifiers"])
+    assert policy.objection_to("nightly", "erase"), "nobody administers unless it is said"
 
 
 @pytest.mark.parametrize(
@@ -230,6 +324,7 @@ def test_a_policy_file_says_who_may_what(tmp_path):
         ("a: [", "is not YAML"),
         ("format: 2\nactors: {}", "format"),
         ("format: 1\nactors: {a: {b: [everything]}}\nrules: 1", r"actors.a.b.0: .*\n.*rules"),
+        ("format: 1\nactors: {}\nadministration: {a: [everything]}", "administration.a.0: "),
         ("", "the file"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lifecycle.core.errors import StorageError
 from lifecycle.records.plan import Plan
-from lifecycle.records.scan import Place, scan
+from lifecycle.records.scan import Place, scan, scan_objects
 from lifecycle.records.sealing import seal_segment
 from tests.simulators.keyring import KeyRingSimulator
 
@@ -23,9 +24,10 @@ TWIN = ADA[:8] + BOB[8:]
 """Shares half of Ada's ref."""
 
 
-def sealed(path: Path, *owners: bytes, block_rows: int = 4) -> Path:
+def sealed(path: Path, *owners: bytes, values: pa.Array | None = None, block_rows: int = 4) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"who": pa.array(owners, pa.binary(16)), "value": pa.array(range(len(owners)))})
+    values = pa.array(range(len(owners))) if values is None else values
+    table = pa.table({"who": pa.array(owners, pa.binary(16)), "value": values})
     seal_segment(
         [table],
         table.schema,
@@ -50,6 +52,52 @@ def test_files_are_known_by_what_they_are(tmp_path):
     [held] = found.held
     assert (held.file, held.dataset) == ("cache/files/md5/ab/cdef", "patients")
     assert (held.lost, held.others, held.erased_before) == (3, 2, 1)
+
+
+class Store:
+    """A store in memory that notes what is read of it."""
+
+    at_once = 2
+
+    def __init__(self, **objects: bytes) -> None:
+        self.objects = objects
+        self.sizes = {name: len(content) for name, content in objects.items()}
+        self.asked: dict[str, int] = dict.fromkeys(objects, 0)
+        self.fails = ""
+
+    def read(self, name: str, start: int, end: int) -> bytes:
+        if name == self.fails and start:
+            raise OSError("the line is dead")
+        self.asked[name] += end - start
+        return self.objects[name][start:end]
+
+
+def test_a_store_is_looked_through_as_a_folder_is_and_of_large_objects_little_is_read(tmp_path):
+    path = tmp_path / "large"
+    noise = pa.array([os.urandom(40_000) for _ in range(60)], pa.binary())
+    sealed(path, *[ADA, BOB, EVE] * 20, values=noise, block_rows=100)
+    sealed(tmp_path / "small", ADA, BOB)
+    pq.write_table(pa.table({"noise": noise}), tmp_path / "clear")
+    (tmp_path / "cut").write_bytes((tmp_path / "small").read_bytes()[:-9])
+    (tmp_path / "empty").touch()
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    store = Store(**files)
+
+    found = scan_objects("remote", "s3://bucket", store, ADA, [ADA, EVE])
+
+    there = scan(Place("remote", tmp_path), ADA, [ADA, EVE])
+    assert (found.sealed, set(found.unreadable)) == (there.sealed, {"cut"}) == (2, set(there.unreadable))
+    assert {file.file: file for file in found.held} == {file.file: file for file in there.held}
+    assert store.asked["large"] < len(files["large"]) / 3
+    assert store.asked["clear"] < len(files["clear"]) / 3
+
+
+def test_a_store_that_fails_midway_proves_nothing(tmp_path):
+    content = sealed(tmp_path / "a", ADA, values=pa.array([os.urandom(400_000)])).read_bytes()
+    store = Store(a=content)
+    store.fails = "a"
+    with pytest.raises(OSError, match="the line is dead"):
+        scan_objects("remote", "s3://bucket", store, ADA, [ADA])
 
 
 def test_who_shares_half_of_a_ref_is_somebody_else(tmp_path):

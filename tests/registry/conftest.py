@@ -19,6 +19,7 @@ import pytest
 from annotated_types import Ge, Le
 from onnx import TensorProto, helper
 
+from lifecycle.core.card import ModelCard
 from lifecycle.core.ports import Registry
 from lifecycle.core.record import Record, schema_of
 from lifecycle.core.release import write_release
@@ -175,6 +176,7 @@ def train(
         "lineage": lineage,
         "metrics": {"mae": 100.0},
         "parity": Parity(rows=10, worst_relative=0.0, worst_row="f1", rtol=1e-4),
+        "card": ModelCard(intended_use="To plan moves.", regulation={"GDPR Art. 22": "a person decides"}),
     }
     release = write_release(files, facts, settings.releases, Ed25519Signer(settings.keys))
     run = TrainingRun(

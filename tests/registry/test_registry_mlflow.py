@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lifecycle.core.card import ModelCard
+from lifecycle.core.params import load_params
 from lifecycle.core.release import verify_release
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.registry.connection import open_client, speaking
+from lifecycle.registry.description import LONGEST, Told, describe
 from tests.registry.conftest import SYSTEM, renewed
 
 
@@ -101,14 +104,30 @@ def test_a_reviewer_reads_the_verdict_what_is_not_kept_and_what_to_do(published,
     version = shown.get_model_version(SYSTEM, published.version.version)
 
     assert version.run_id == published.version.run
-    words = version.description
+    words = version.description.replace("&emsp;", "")
+    assert "because somebody asked for it" in words
+    assert "**Intended use**: To plan moves." in words
+    assert "**Regulation**: GDPR Art. 22: a person decides." in words
     assert words.startswith("- ✅ **better** against the baseline *last known value*: mae 100 to 150")
     assert "**1 of 2 gates kept**. It may not be promoted as it is." in words
     assert "| latency_p99_ms | 140 | 100 | 40 over |" in words
+    assert "\n| --- | --- |" in version.description, "no table without such a line, to the letter"
     assert "| Train | 2020-01-01 | 2023-12-02 | 9,000 |" in words
     assert f"lifecycle rollback {SYSTEM}" in words
     assert f"/runs/{published.version.run}/artifactPath/report/report.html" in words
     assert shown.get_registered_model(SYSTEM).description == "One flat let in Vienna."
+
+
+def test_what_is_longer_than_mlflow_takes_is_cut_at_its_end(candidate):
+    told = Told(
+        ModelCard(intended_use="x" * LONGEST),
+        load_params(Path(candidate.run.folder)).system(SYSTEM),
+        sealed=False,
+    )
+    words = describe(candidate.run, candidate.release, candidate.evaluation, "#", told)
+    assert len(words) == LONGEST
+    assert words.startswith("- ✅")
+    assert words.endswith("the report has the rest.")
 
 
 def test_a_newer_evaluation_of_the_same_release_replaces_the_words(registry, registered, client, candidate):
@@ -117,7 +136,7 @@ def test_a_newer_evaluation_of_the_same_release_replaces_the_words(registry, reg
     registry.register(newer.run, newer.release, newer.evaluation)
 
     version = client.get_model_version(SYSTEM, registered.version)
-    assert "| mae | 77 | 88 |" in version.description
+    assert "| mae | 77 | 88 |" in version.description.replace("&emsp;", "")
     assert version.tags["lifecycle.champion"] == "a" * 64
     assert client.get_run(registered.run).data.metrics["test_mae"] == 77.0
 

@@ -8,13 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from string import Template
 
 import pytest
+import yaml
 
 from lifecycle.cli import main
 from lifecycle.core.errors import ConfigError, StorageError
 from lifecycle.core.params import load_params
+from lifecycle.scaffold.deployments import render_deployments
 from lifecycle.scaffold.example import example_rows
 from lifecycle.scaffold.project import init
 
@@ -34,6 +35,7 @@ def test_everything_is_committed_on_one_branch(project, said):
         ".dvc/config",
         ".gitignore",
         "README.md",
+        "access.yaml",
         "dvc.yaml",
         "params.yaml",
         "parcel_times.py",
@@ -57,6 +59,13 @@ def test_its_parameters_are_valid(project):
     assert (project / params.code).is_file()
     assert (project / params.lock).is_file()
     assert (project / params.sources[0].path).is_file()
+
+
+def test_its_policy_is_one_and_allows_nothing(project):
+    from lifecycle.records.access import load_policy
+
+    policy = load_policy(project / "access.yaml")
+    assert (policy.actors, policy.administration) == ({}, {})
 
 
 def test_its_own_tests_pass(project, tmp_path):
@@ -102,12 +111,35 @@ def test_the_lock_holds_versions_and_no_address(project):
     assert any(line.startswith("scikit-learn==") for line in lines)
 
 
-def test_the_stages_and_deployments_are_those_of_this_repository():
+def test_the_stages_are_those_of_this_repository():
     assert (TEMPLATES / "dvc.yaml.tmpl").read_text() == (REPOSITORY / "dvc.yaml").read_text()
     assert (TEMPLATES / "prefect.toml.tmpl").read_text() == (REPOSITORY / "prefect.toml").read_text()
     assert (TEMPLATES / "dvcignore.tmpl").read_text() == (REPOSITORY / ".dvcignore").read_text()
-    deployments = Template((TEMPLATES / "prefect.yaml.tmpl").read_text())
-    assert deployments.substitute(system="house-prices") == (REPOSITORY / "prefect.yaml").read_text()
+
+
+def test_every_system_of_this_repository_has_the_deployments_of_the_template():
+    systems = load_params(REPOSITORY).systems
+    rendered = render_deployments({name: params.requirements.mode for name, params in systems.items()})
+    assert rendered == (REPOSITORY / "prefect.yaml").read_text()
+    active = [
+        (it["name"], schedule["slug"])
+        for it in yaml.safe_load(rendered)["deployments"]
+        for schedule in it.get("schedules", [])
+        if schedule.get("active", True)
+    ]
+    assert active == [
+        ("house-prices", "monthly"),
+        ("house-prices", "hourly"),
+        ("house-prices", "monthly"),
+        ("patient-outcome", "monthly"),
+        ("patient-outcome", "hourly"),
+        ("patient-outcome", "nightly"),
+        ("patient-outcome", "monthly"),
+    ]
+
+
+def test_a_new_project_has_the_deployments_of_its_one_system(project):
+    assert (project / "prefect.yaml").read_text() == render_deployments({"parcel-times": "real-time"})
 
 
 def test_the_readme_names_verbs_that_exist(project):

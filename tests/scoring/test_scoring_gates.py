@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lifecycle.core.params import BatchParams
 from lifecycle.core.reference import NumberProfile
 from lifecycle.core.scoring import ScoreCounts
+from lifecycle.evaluation.bands import MANY, spread
 from lifecycle.evaluation.batch_gates import chance, judge_batch, stability
 from lifecycle.training.reference import profile_number
 from tests.scoring.conftest import HOUSES, ROWS, World
@@ -104,3 +105,30 @@ def test_chance_is_no_shift_and_a_shift_is_no_chance(seed, rows, shift):
     reference: NumberProfile = profile_number(random.normal(size=3_000))
     bins = reference.counted(random.normal(shift, size=rows)).tolist()
     assert (stability(reference.counts, bins) > 3 * chance(reference.counts, bins)) == bool(shift)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=20),
+    st.integers(1, 30),
+)
+def test_bands_hold_every_answer_and_none_holds_few(bins, least):
+    counts, known = ([pair[i] for pair in bins] for i in range(2))
+    profile = NumberProfile(
+        edges=tuple(float(i) for i in range(1, len(bins))),
+        counts=tuple(known),
+        missing=0,
+        mean=None,
+        std=None,
+        min=None,
+        max=None,
+    )
+    bands = spread(profile, counts, least)
+    if min(sum(counts), sum(known)) < least:
+        assert bands == ()
+        return
+    assert sum(band.rows for band in bands) == sum(counts)
+    assert min(band.rows for band in bands) >= least
+    assert len(bands) <= MANY + 1
+    assert abs(sum(band.expected for band in bands) - 1) < 1e-2
+    assert [band.high for band in bands[:-1]] == [band.low for band in bands[1:]]
+    assert bands[0].low is bands[-1].high is None

@@ -9,12 +9,13 @@ import polars as pl
 from lifecycle.serving.app import create_app
 from lifecycle.serving.store import VerifiedReleaseStore
 from tests.scoring.conftest import HOUSES, ROWS
-from tests.serving.conftest import Service
+from tests.serving.conftest import Service, eventually
 
 
 def online(world, path: str, body: Any) -> Any:
     store = VerifiedReleaseStore(world.root / "cache", world.signer)
     with Service(create_app(world.ledger, store, poll_seconds=0.02)) as client:
+        eventually(lambda: client.get("/readyz").status_code == 200)
         answer = client.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()

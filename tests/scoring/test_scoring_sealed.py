@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from lifecycle.core.clock import FixedClock
+from lifecycle.core.disclosure import SMALLEST_CELL
 from lifecycle.core.errors import AccessDeniedError
-from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.records import audit, manifest
 from lifecycle.records.access import Gate, Policy
 from lifecycle.records.audit import AuditTrail
@@ -21,11 +21,10 @@ from lifecycle.records.key_table import KeyTable
 from lifecycle.records.providers.local_file import LocalKeyFile
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.records.vault import SystemVault
+from lifecycle.steps.score_summary import as_markdown
 from tests.scoring.conftest import HOUSES, ROWS, World
-from tests.serving.conftest import HOMES
+from tests.serving.conftest import OWNED
 
-OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
-OWNED = RecordSchema(name="Home", fields=(*HOMES.fields, OWNER))
 PEOPLE = HOUSES.with_columns(owner=pl.Series([f"Zyxwvut {n // 2}" for n in range(ROWS)]))
 POLICY = Policy.model_validate({"format": 1, "actors": {"doctor": {"care": ["clinical"]}}})
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,6 +97,24 @@ def test_who_was_erased_or_withdrew_is_not_scored_and_counted(practice):
     assert (result.status, counts.scored, counts.erased, counts.unconsented) == ("published", ROWS - 4, 2, 2)
     assert result.reason.endswith("2 left out as erased, 2 as without consent")
     assert not {"h6", "h7", "h8", "h9"} & set(practice.scores()["record_id"])
+    told = as_markdown(result)
+    assert "| left out: the person was erased | 2 |" in told
+    assert "in 3 sealed files, one per chunk; `access.yaml`" in told
+    assert result.folder in told
+    assert sum(band.rows for band in result.bands) == ROWS - 4
+    assert min(band.rows for band in result.bands) >= SMALLEST_CELL
+    assert practice.world.score().bands == result.bands, "told again from the manifest"
+
+
+def test_of_few_people_it_is_not_told_how_their_answers_are_spread(practice):
+    practice.world.batch = {"explain": {"max_outside": 0}, "max_shift": 99.0}
+    odd = PEOPLE.head(SMALLEST_CELL - 1).with_columns(area=pl.lit(9_000.0))
+    odd.write_parquet(practice.world.root / "homes.parquet")
+    result = practice.world.score()
+    assert (result.bands, result.counts.abstained) == ((), SMALLEST_CELL - 1)
+    told = as_markdown(result)
+    assert "not shown of fewer than 11" in told
+    assert "| … of these without a decision, each with the reason why | fewer than 11 |" in told
 
 
 def test_who_is_erased_later_is_gone_from_what_was_published(practice):

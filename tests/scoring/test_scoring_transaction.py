@@ -226,4 +226,6 @@ def test_a_full_disk_is_told_and_the_rest_is_made_when_there_is_room(world, monk
 
 
 def test_the_date_may_be_part_of_the_output(world):
-    assert world.score(output="scores/{as_of}").folder == str(world.root / "scores" / "2024-01-01")
+    (world.root / "homes.parquet").rename(world.root / "2024-01-01-homes.parquet")
+    result = world.score("{as_of}*.parquet", output="scores/{as_of}")
+    assert result.folder == str(world.root / "scores" / "2024-01-01")

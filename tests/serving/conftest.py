@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lifecycle.core.ports import Ledger
-from lifecycle.core.record import Record, RecordSchema, schema_of
+from lifecycle.core.record import FieldSpec, Record, RecordSchema, schema_of
 from lifecycle.core.release import write_release
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId
 from lifecycle.core.values import Deployment, Lineage, Parity, Release, Window
@@ -51,6 +51,9 @@ class Home(Record):
 
 
 HOMES = schema_of(Home)
+OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
+OWNED = RecordSchema(name="Home", fields=(*HOMES.fields, OWNER))
+"""The same, about somebody: sealed."""
 WEIGHTS = {"sold_on": 0.0, "area": 2.0, "beds": 100.0, "garden": 7.0, "depth": 1.0}
 HOME = {
     "home_id": "h1",

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from lifecycle.core.errors import ConfigError, IntegrityError, StateError, StorageError
+from lifecycle.core.errors import AccessDeniedError, ConfigError, IntegrityError, StateError, StorageError
 from lifecycle.serving.app import create_app
 from lifecycle.serving.exchange import Request
 from lifecycle.serving.keys import KeyFile, KeyRing, require_keys
@@ -96,7 +96,7 @@ def test_a_revoked_key_is_refused_at_once_by_a_running_server(file, path):
 
 
 def test_a_scope_that_is_not_known_is_refused(file, path):
-    with pytest.raises(ConfigError, match="predict, outcomes, admin; found everything"):
+    with pytest.raises(ConfigError, match="predict, outcomes, admin, records; found everything"):
         file.issue("shop", ["everything"], [], NOON)
     assert not path.exists()
 
@@ -167,3 +167,30 @@ def test_both_lanes_and_every_page_ask_for_a_key(ledger, store, releases, file, 
         file.revoke(shop.split("_")[1], NOON)
         eventually(lambda: ask(shop) == 401)
         assert ask(chief) == 200
+
+
+def test_who_has_a_key_for_records_acts_under_its_name_and_nobody_else_does(file, path):
+    assert KeyRing(path).acting("ada", "", 0.0) == "ada"  # no key was issued: as it is claimed
+    text = file.issue("ada", ["records"], [], NOON)
+    shop = file.issue("shop", ["predict", "admin"], [], NOON)
+    ring, now = KeyRing(path), NOON.timestamp()
+    assert ring.acting("bob", text, now) == "ada"
+    assert ring.acting("bob", "", now) == "bob"
+    with pytest.raises(AccessDeniedError, match="'ada' has an API key"):
+        ring.acting("ada", "", now)
+    for wrong in (shop, text[:-1], "lc_no_no", "x"):
+        with pytest.raises(AccessDeniedError, match="not one that opens records") as caught:
+            ring.acting("ada", wrong, now)
+        assert wrong not in caught.value.message
+    file.revoke(text.split("_")[1], NOON)
+    ring.refresh()
+    with pytest.raises(AccessDeniedError):
+        ring.acting("bob", text, now)
+    with pytest.raises(AccessDeniedError, match="'ada' has an API key"):
+        ring.acting("ada", "", now)
+
+
+def test_a_key_for_records_predicts_nothing(file, path):
+    text = file.issue("ada", ["records"], [], NOON)
+    with pytest.raises(ProblemError, match="does not allow predict"):
+        KeyRing(path).check(asking(text), "predict", "homes", NOON.timestamp())

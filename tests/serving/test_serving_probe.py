@@ -15,7 +15,7 @@ from lifecycle.core.settings import Settings
 from lifecycle.serving import probe as probe_module
 from lifecycle.serving.load import generator
 from lifecycle.serving.probe import ServerProbe
-from tests.serving.conftest import HOME, eventually, still_running
+from tests.serving.conftest import HOME, OWNED, eventually, still_running
 from tests.serving.test_serving_store import flip, folder_of
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,12 @@ def test_the_required_rate_is_offered_and_memory_and_size_are_measured(probe, re
     assert found.size_mb == pytest.approx(
         sum(file.stat().st_size for file in folder_of(release).iterdir()) / 1e6, abs=1e-3
     )
+
+
+def test_a_release_about_people_is_measured_as_it_is_served_under_keys_that_nobody_keeps(probe, releases):
+    release = releases.write(schema=OWNED)
+    found = probe.measure(release, [HOME | {"owner": "ada"}], Requirements(throughput_per_s=40))
+    assert found.requests == 20
 
 
 def test_a_rate_that_is_not_sustained_is_not_told_as_the_throughput(probe, releases):

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from lifecycle.core.errors import IntegrityError, KeyMissingError, UnavailableError
-from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.data.log_files import SealedLog
 from lifecycle.data.log_parts import CompactedLog
 from lifecycle.data.outcome_file import OutcomeFile
@@ -39,12 +38,10 @@ from lifecycle.serving.log.segment import read_segment
 from lifecycle.steps.compact import compact
 from lifecycle.steps.log_status import log_status
 from lifecycle.steps.settle_log import settle_log
-from tests.serving.conftest import HOME, HOMES, Releases, Service, eventually, promote
+from tests.serving.conftest import HOME, OWNED, Releases, Service, eventually, promote
 from tests.simulators.ledger import LedgerSimulator
 
 MARKER = "Zyxwvut"
-OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
-OWNED = RecordSchema(name="Home", fields=(*HOMES.fields, OWNER))
 POLICY = Policy.model_validate({"format": 1, "actors": {"flow": {"ingest": ["identifiers", "clinical"]}}})
 
 

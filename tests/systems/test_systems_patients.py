@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
@@ -12,6 +11,7 @@ from random import Random
 import pandas as pd
 import pytest
 
+from lifecycle.core.card import card_sections
 from lifecycle.core.params import load_params
 from systems.patient_outcome import SYSTEM
 from systems.patient_outcome.cohort import HORIZON, PATIENTS, build, index_dates, last_known, outcome
@@ -107,7 +107,7 @@ def test_every_field_about_a_person_is_in_a_group_and_the_model_sees_no_identifi
 def test_the_windows_leave_room_for_an_outcome_of_five_years():
     assert PARAMS.split.validation_days > SYSTEM.schema.label.delay.days
     assert PARAMS.requirements.privacy == "health"
-    assert re.search(r"164\.514.*Art\. 17", PARAMS.requirements.notes)
+    assert (PARAMS.requirements.records_per_hour, PARAMS.requirements.cores) == (1_000_000, 2)
 
 
 def test_a_night_asks_about_the_patients_of_its_day_and_names_nobody(tmp_path, patients):
@@ -118,3 +118,15 @@ def test_a_night_asks_about_the_patients_of_its_day_and_names_nobody(tmp_path, p
     assert night.visit_id.tolist() == today.visit_id.tolist()
     assert count == len(today) > 0
     assert set(night.columns) == {"visit_id", "patient_id", *(f.name for f in SYSTEM.schema.features)}
+
+
+def test_the_card_names_every_identifier_and_rule_and_fits_where_reviewers_read():
+    told = dict(card_sections(SYSTEM.card, PARAMS, sealed=True))
+    groups = SYSTEM.schema.access_groups
+    identifying = {name for name, group in groups.items() if group == "identifiers"}
+    assert identifying | {"visit_id", "index_date", "age"} == set(SYSTEM.card.identifiers)
+    for rule in ("45 CFR 164.514", "Art. 6, 9", "Art. 17", "Art. 22", "Art. 32"):
+        assert any(rule in text for text in told["Regulation"])
+    assert "within 0.02 of the threshold 0.2" in told["Abstains"][0]
+    assert "fewer than 11" in told["Small cells"][0]
+    assert sum(len(text) for texts in told.values() for text in texts) < 3000

@@ -13,7 +13,7 @@ from lifecycle.cli.records.base import about_a_person, open_office, ref_argument
 
 @click.group(cls=Verbs)
 def audit() -> None:
-    """The trail of reads: hash-chained, signed every hundred entries, without any value from a record."""
+    """The trail of reads and acts: hash-chained, signed every hundred entries, no value of a record in it."""
 
 
 @audit.command("verify")
@@ -43,9 +43,9 @@ def audit_verify(head: str, as_json: bool) -> None:
 @example("lifecycle records audit who patient-outcome < identifier.txt")
 @about_a_person
 def audit_who(system: str, ref: str | None, as_json: bool) -> None:
-    """Who read a person's records, when and why, and who was denied."""
+    """Who read a person's records, who did what about them, when and why, and who was denied."""
     office = open_office()
-    entries = list(office.trail.who(subject_of(office, system, ref)))
+    entries = list(office.trail.who(subject_of(office, system, ref, shown=True)))
     show(entries, "\n".join(map(_line, entries)) or "nobody", as_json)
 
 
@@ -67,6 +67,10 @@ def audit_export(file: Path, as_json: bool) -> None:
 
 
 def _line(entry: dict[str, Any]) -> str:
-    columns = ", ".join(entry["columns"]) or ", ".join(entry["groups"]) or "-"
-    ended = f"denied: {entry['denied']}" if entry["denied"] else f"{entry['dataset']}: {columns}"
-    return f"{entry['at'][:19]}  {entry['actor']:<20} {entry['purpose']:<12} {ended}"
+    what = entry.get("act") or ", ".join(entry["columns"]) or ", ".join(entry["groups"]) or "-"
+    if detail := entry.get("detail"):
+        what += f" ({detail})"
+    ended = f"{entry['dataset']}: {what}"
+    if entry["denied"]:
+        ended += f"; denied: {entry['denied']}"
+    return f"{entry['at'][:19]}  {entry['actor']:<20} {entry['purpose']:<14} {ended}"

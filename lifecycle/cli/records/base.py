@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from inspect import cleandoc
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lifecycle.cli.base import Function, Verbs, settings_now
 from lifecycle.core.errors import ConfigError, ErasedError, KeyMissingError
 
 if TYPE_CHECKING:
+    from lifecycle.core.erasure import AffectedVersion
     from lifecycle.wiring import Office
 
 _WHO = """
@@ -25,7 +27,7 @@ ref_argument = click.argument("ref", required=False)
 
 @click.group(cls=Verbs)
 def records() -> None:
-    """Sealed records: subjects and their keys, consent, erasure, rotation, the audit trail."""
+    """Sealed records: opening, subjects and their keys, consent, erasure, rotation, the audit trail."""
 
 
 def open_office() -> Office:
@@ -35,10 +37,20 @@ def open_office() -> Office:
     return office(settings_now())
 
 
-def subject_of(office: Office, system: str, ref: str | None) -> bytes:
+def subject_of(office: Office, system: str, ref: str | None, *, shown: bool = False) -> bytes:
     """The subject that is meant: by ref, or by the identifier that is asked for.
 
+    Who may not look people up learns nothing by their identifier, not even whether there is such a person;
+    and whoever tries is on the audit trail, found or not.
+
+    Args:
+        office: Of this project.
+        system: The system.
+        ref: The ref; None: an identifier is asked for.
+        shown: What is known about them is going to be shown: that is a look-up by the ref, too.
+
     Raises:
+        AccessDeniedError: The policy does not let this actor look people up.
         ConfigError: The ref is none, no identifier was given, or there is no such system.
         ErasedError: The identifier belongs to somebody who was erased: no ref leads from it any more.
         KeyMissingError: Nobody has this identifier.
@@ -46,10 +58,14 @@ def subject_of(office: Office, system: str, ref: str | None) -> bytes:
     if ref is not None:
         from lifecycle.wiring import parse_ref
 
-        return parse_ref(ref)
+        subject = parse_ref(ref)
+        if shown:
+            office.admit("look-up", system, refs=(subject,))
+        return subject
     people = office.people(system)
     identifier = ask_identifier()
     [found] = people.find([identifier])
+    office.admit("look-up", system, refs=(found,) if found is not None else ())
     if found is not None:
         return found
     if people.erased([identifier]) == [True]:
@@ -76,6 +92,15 @@ def ask_identifier() -> str:
     if not (text := text.strip()):
         raise ConfigError("no identifier was given", hint="type it, or send it: ... < FILE")
     return str(text)
+
+
+def trained_on(versions: Sequence[AffectedVersion]) -> str:
+    """A line that lists the versions that were trained on a person."""
+    named = (
+        version.version + " (live)" * version.live + " (not known)" * (not version.snapshot)
+        for version in versions
+    )
+    return f"  models trained on them: {', '.join(named) or 'none'}"
 
 
 def about_a_person(function: Function) -> Function:

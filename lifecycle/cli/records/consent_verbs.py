@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from lifecycle.cli.base import Verbs, as_json_option, example, moment, show, system_argument
-from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of
+from lifecycle.cli.base import Verbs, as_json_option, example, moment, settings_now, show, system_argument
+from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of, trained_on
+
+if TYPE_CHECKING:
+    from lifecycle.core.erasure import AffectedVersion
 
 _PURPOSES = ("training", "scoring", "logging")
 
@@ -44,7 +49,11 @@ def consent_grant(system: str, ref: str | None, purpose: str, since: str | None,
 @example("lifecycle records consent withdraw patient-outcome --purpose scoring < identifier.txt")
 @about_a_person
 def consent_withdraw(system: str, ref: str | None, purpose: str, since: str | None, as_json: bool) -> None:
-    """Record that a person allows a purpose no longer: the next snapshot leaves their records out."""
+    """Record that a person allows a purpose no longer: the next snapshot leaves their records out.
+
+    A model keeps what it learnt. For the purpose training, the versions that were trained on the person are
+    listed, with the command that trains one without them.
+    """
     _record(system, ref, purpose, since, as_json, granted=False)
 
 
@@ -57,7 +66,7 @@ def consent_withdraw(system: str, ref: str | None, purpose: str, since: str | No
 def consent_history(system: str, ref: str | None, as_json: bool) -> None:
     """Every statement of a person, in the order it was recorded."""
     office = open_office()
-    said = office.consent.history(subject_of(office, system, ref))
+    said = office.consent.history(subject_of(office, system, ref, shown=True))
     told = [
         {
             "purpose": it.purpose,
@@ -81,8 +90,29 @@ def _record(
     office = open_office()
     holds = moment(since) or office.table.clock.now()
     subject = subject_of(office, system, ref)
+    word = "granted" if granted else "withdrawn"
+    office.admit("consent", system, refs=(subject,), detail=f"{purpose} {word}")
     record = office.consent.grant if granted else office.consent.withdraw
     record([subject], purpose, holds)
-    word = "granted" if granted else "withdrawn"
     told = {"ref": subject.hex(), "purpose": purpose, "granted": granted, "since": holds.isoformat()}
-    show(told, f"{subject.hex()}: {purpose} {word} since {holds:%Y-%m-%d %H:%M} UTC", as_json)
+    said = f"{subject.hex()}: {purpose} {word} since {holds:%Y-%m-%d %H:%M} UTC"
+    if granted or purpose != "training":
+        show(told, said, as_json)
+        return
+    if not as_json:
+        click.echo(said)  # before anything is looked through: it holds, whatever becomes of that
+    versions = _trained_on(system, subject)
+    show(told | {"versions": [it.model_dump() for it in versions]}, _as_text(system, versions), as_json)
+
+
+def _trained_on(system: str, subject: bytes) -> tuple[AffectedVersion, ...]:
+    from lifecycle.wiring import open_lineage
+
+    return open_lineage(settings_now(), system).of(subject)
+
+
+def _as_text(system: str, versions: tuple[AffectedVersion, ...]) -> str:
+    lines = [trained_on(versions)]
+    if any(version.live for version in versions):
+        lines.append(f"  train one without them: lifecycle update {system} --trigger withdrawal")
+    return "\n".join(lines)

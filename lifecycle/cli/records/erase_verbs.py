@@ -10,7 +10,7 @@ import click
 
 from lifecycle.cli.base import as_json_option, example, settings_now, show, system_argument
 from lifecycle.cli.flow_verbs import start_flow
-from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of
+from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of, trained_on
 from lifecycle.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _as_text(receipt: Receipt, path: Path) -> str:
     for place in receipt.proof.places:
         if not place.scanned:
             lines.append(f"  {place.place}: not looked through; the keys are gone for it too")
+            if place.reason:
+                lines.append(f"    {place.reason}")
             continue
         lines.append(
             f"  {place.place}: {place.lost:,} rows lost for good in {len(place.held):,} of "
@@ -82,8 +84,7 @@ def _as_text(receipt: Receipt, path: Path) -> str:
             f"  prediction log: {receipt.proof.waiting:,} segments wait for compaction, which leaves them "
             f"out: lifecycle log compact {receipt.system}"
         )
-    versions = ", ".join(version.version + " (live)" * version.live for version in receipt.versions)
-    lines.append(f"  models trained on them: {versions or 'none'}")
+    lines.append(trained_on(receipt.versions))
     lines.append(f"  update: {receipt.update.status}, {receipt.update.detail}")
     lines.append(f"  receipt: {path}, to be read: {path.with_suffix('.html')}")
     return "\n".join(lines)

@@ -29,8 +29,11 @@ def rotate_kek(anew: bool, as_json: bool) -> None:
     """
     from lifecycle.steps.rotate import told
 
+    office = open_office()
+    keys = [key for key in office.status().keys if key.state != "destroyed"]
+    office.admit("rotate", detail="kek", count=len(keys))
     with progress_bar():
-        version = open_office().rotation.rotate_kek(told("wrapping table keys"), anew=anew)
+        version = office.rotation.rotate_kek(told("wrapping table keys"), anew=anew)
     show({"kek_version": version}, f"version {version} of the key encryption key wraps now", as_json)
 
 
@@ -46,8 +49,10 @@ def rotate_table(system: str, anew: bool, as_json: bool) -> None:
     """
     from lifecycle.steps.rotate import told
 
+    office = open_office()
+    office.admit("rotate", system, detail="table", count=office.status().subject_keys(system))
     with progress_bar():
-        moved = open_office().rotation.rotate_tek(system, told("wrapping subject keys"), anew=anew)
+        moved = office.rotation.rotate_system(system, told("wrapping subject keys"), anew=anew)
     show({"subject_keys": moved}, f"{moved:,} subject keys wrapped anew", as_json)
 
 
@@ -64,8 +69,11 @@ def rotate_subjects(system: str, to: int | None, as_json: bool) -> None:
     """
     from lifecycle.steps.rotate import told
 
-    renewal = open_office().renewal(system)
+    office = open_office()
+    renewal = office.renewal(system)
     generation = to or renewal.next_generation()
+    count = office.status().subject_keys(system)
+    office.admit("rotate", system, detail=f"subjects, to generation {generation}", count=count)
     click.echo(f"generation {generation}; if interrupted, run it again with --to {generation}", err=True)
     with progress_bar():
         renewed = renewal.run(generation, told("new subject keys"))
@@ -83,7 +91,10 @@ def rotate_index(system: str, as_json: bool) -> None:
     New people are entered under it. Entries that are there cannot move, for identifiers are not kept: they
     are found by the older keys, which stay.
     """
-    open_office().people(system).rotate_index()
+    office = open_office()
+    people = office.people(system)
+    office.admit("rotate", system, detail="index", count=1)
+    people.rotate_index()
     show({"system": system}, f"{system}: new identifiers are indexed under a new key", as_json)
 
 
@@ -106,6 +117,8 @@ def shred(yes: bool, as_json: bool) -> None:
         )
     from lifecycle.steps.rotate import told
 
+    office = open_office()
+    office.admit("shred", count=office.status().subjects)
     with progress_bar():
-        open_office().rotation.shred(told("wrapping subject keys"))
+        office.rotation.shred(told("wrapping subject keys"))
     show({"shredded": True}, "older backups of the key table are dead: take a new one now", as_json)

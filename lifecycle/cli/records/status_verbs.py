@@ -66,7 +66,6 @@ def subjects_find(system: str, as_json: bool) -> None:
     """
     office = open_office()
     ref = subject_of(office, system, None)
-    office.note_look_up(system, ref)
     show({"ref": ref.hex()}, ref.hex(), as_json)
 
 
@@ -83,7 +82,5 @@ def subjects_register(system: str, again: bool, as_json: bool) -> None:
 
     The identifier is asked for as by `lifecycle records subjects find`.
     """
-    office = open_office()
-    [ref] = office.people(system).register([ask_identifier()], again=again)
-    office.note_look_up(system, ref)
+    ref = open_office().register(system, ask_identifier(), again=again)
     show({"ref": ref.hex()}, ref.hex(), as_json)

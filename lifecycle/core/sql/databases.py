@@ -122,6 +122,9 @@ class Connection:
 class Database(Protocol):
     """A database. Its errors are ours.
 
+    A forked child may go on with it, and connects by itself. It may not go on with what its parent was in
+    the middle of: a transaction is broken in the child, and SQLite can not be used there at all.
+
     Attributes:
         description: In words fit for a message: no user, no password, no options.
         dialect: Its own words.
@@ -176,7 +179,6 @@ class Database(Protocol):
         """While this lasts, many small uses are cheap; nobody may put another file in the place of this one.
 
         The last to close a SQLite file empties its write-ahead log, which costs more than a small use itself.
-        Begin it after a fork, never before: SQLite's shared memory does not survive one.
 
         Raises:
             StorageError, UnavailableError: As for ``writing``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from lifecycle.core.errors import ConfigError
 from lifecycle.core.sql import databases
 from lifecycle.core.sql.databases import Connection, Use
 from lifecycle.core.sql.dialects import POSTGRESQL
+from lifecycle.core.sql.forks import tell_of_forks
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -23,7 +26,7 @@ class Postgresql:
     """A database of a PostgreSQL server.
 
     Servers read it for as long as they run: one connection is kept for that, and replaced when the server
-    has hung up.
+    has hung up. A forked child opens its own, and breaks the transactions that it inherits.
 
     Args:
         url: ``postgresql://user@host/database``, as libpq takes it.
@@ -50,6 +53,8 @@ class Postgresql:
         self._url = url
         self._kept: _Connection | None = None
         self._lock = threading.Lock()
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        tell_of_forks(self)
 
     def exists(self) -> bool:
         """A server is asked, whatever it answers."""
@@ -70,6 +75,8 @@ class Postgresql:
         with self._translated(), self._connect() as connection:  # commits, or rolls back; and closes
             connection.execute(f"SET LOCAL lock_timeout = '{databases.WAIT_SECONDS}s'".encode())
             yield Connection(_Once(connection))
+            if connection.closed:  # psycopg leaves it at that
+                raise psycopg.OperationalError
 
     def scrub(self, *tables: str) -> None:
         """Free the room of what was deleted."""
@@ -88,6 +95,27 @@ class Postgresql:
                 self._kept.close()
                 self._kept = None
 
+    def __del__(self) -> None:
+        """The connection goes with what keeps it."""
+        if getattr(self, "_kept", None) is not None:
+            self.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: cut it off from the parent's connections, which stay as they are.
+
+        To close one would end it on the server. So its socket becomes a hole first, into which the farewell
+        falls.
+        """
+        self._kept, self._lock = None, threading.Lock()
+        inherited = [connection for connection in list(self._open) if not connection.closed]
+        self._open.clear()
+        if inherited:
+            hole = os.open(os.devnull, os.O_RDWR)
+            for connection in inherited:
+                os.dup2(hole, connection.fileno(), inheritable=False)
+                connection.close()
+            os.close(hole)
+
     def _on_kept(self, do: Callable[[_Connection], _Cursor]) -> _Cursor:
         kept = self._reader()
         try:
@@ -104,7 +132,9 @@ class Postgresql:
             return self._kept
 
     def _connect(self, *, autocommit: bool = False) -> _Connection:
-        return psycopg.connect(self._url, connect_timeout=databases.WAIT_SECONDS, autocommit=autocommit)
+        connection = psycopg.connect(self._url, connect_timeout=databases.WAIT_SECONDS, autocommit=autocommit)
+        self._open.add(connection)
+        return connection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

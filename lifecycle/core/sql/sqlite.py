@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from lifecycle.core.errors import StorageError, UnavailableError
 from lifecycle.core.sql import databases
 from lifecycle.core.sql.databases import Connection, Use
 from lifecycle.core.sql.dialects import SQLITE
+from lifecycle.core.sql.sqlite_forks import IdleConnection, in_use, refuse_if_spoiled
 
 
 class Sqlite:
@@ -66,8 +67,7 @@ class Sqlite:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
-            connection.execute("BEGIN IMMEDIATE")
-            with connection:  # commits, or rolls back
+            with _transaction(connection):
                 yield Connection(_Driver(connection))
 
     def scrub(self, *tables: str) -> None:  # noqa: ARG002  the log holds pages of every table
@@ -84,22 +84,40 @@ class Sqlite:
     @contextmanager
     def kept_open(self) -> Iterator[None]:
         """Hold the file open, idle, so that nobody is the last to close it."""
-        with self._opened("rwc") as connection:
-            _keep_log(connection)
-            connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # it opens the log when it reads
+        with self._translated():
+            idle = IdleConnection(self._idle)
+        try:
             yield
+        finally:
+            idle.close()
 
     def close(self) -> None:
         """Nothing is kept."""
 
+    def _idle(self) -> sqlite3.Connection:
+        connection = self._connect("rwc", check_same_thread=False)  # whoever forks closes it meanwhile
+        _keep_log(connection)
+        connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # it opens the log when it reads
+        return connection
+
+    def _connect(self, mode: str, *, check_same_thread: bool = True) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self._file.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=databases.WAIT_SECONDS,
+            isolation_level=None,  # we say when a transaction begins
+            check_same_thread=check_same_thread,
+        )
+
     @contextmanager
     def _opened(self, mode: str) -> Iterator[sqlite3.Connection]:
-        uri = f"{self._file.as_uri()}?mode={mode}"
-        wait = databases.WAIT_SECONDS
+        with self._translated(), in_use(lambda: self._connect(mode)) as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            # isolation_level=None: we say when a transaction begins.
-            with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
-                yield connection
+            yield
         except sqlite3.Error as error:
             raise databases.fault(
                 self._use, self.description, getattr(error, "sqlite_errorname", "")
@@ -112,15 +130,33 @@ class _Driver(NamedTuple):
     connection: sqlite3.Connection
 
     def run(self, statement: str, values: Sequence[object]) -> sqlite3.Cursor:
+        refuse_if_spoiled()
         return self.connection.execute(
             statement, [_utc(value) if isinstance(value, datetime) else value for value in values]
         )
 
     def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> sqlite3.Cursor:
+        refuse_if_spoiled()
         return self.connection.executemany(
             statement,
             ([_utc(value) if isinstance(value, datetime) else value for value in row] for row in rows),
         )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commits, or rolls back; a child that was forked inside it does neither."""
+    owner = os.getpid()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        refuse_if_spoiled()
+        connection.execute("COMMIT")
+    except BaseException:
+        if os.getpid() == owner and connection.in_transaction:
+            with suppress(sqlite3.Error):  # what was raised before says more
+                connection.execute("ROLLBACK")
+        raise
 
 
 def _utc(moment: datetime) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import polars as pl
 
 from lifecycle.core.errors import ConfigError, StateError
 from lifecycle.core.params import SourceParams
+from lifecycle.core.ports import Vault
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import file_entry
 from lifecycle.core.scoring import InputFile, Reading
 from lifecycle.core.suggest import nearest
 from lifecycle.data import source_parquet
-from lifecycle.data.batch import Batch
-from lifecycle.data.sources import Part, columns_of, files, name_of, open_sources, read_batches
+from lifecycle.data.batch import ROW, Batch
+from lifecycle.data.sources import columns_of, files, name_of, open_sources, read_batches
+
+SCORING = "scoring"
+"""The purpose for which records are scored."""
 
 _KINDS = {
     "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.zst"),
@@ -40,11 +47,11 @@ class Inputs:
     without_ids: tuple[str, ...]
     _paths: tuple[Path, ...]
     _stamps: tuple[tuple[int, int, int], ...]
-    _parts: tuple[Part, ...]
+    _read: Callable[[], Generator[Batch, None, None]]
 
     def batches(self) -> Generator[Batch, None, None]:
         """All rows, file by file."""
-        return read_batches(self.schema, self._parts)
+        return self._read()
 
     def require_unchanged(self) -> None:
         """See that no file was written to since it was identified.
@@ -95,7 +102,34 @@ def open_inputs(schema: RecordSchema, patterns: Sequence[str], reading: Reading,
         without_ids=tuple(without_ids),
         _paths=tuple(paths),
         _stamps=stamps,
-        _parts=tuple(parts),
+        _read=partial(read_batches, asked, parts),
+    )
+
+
+def sealed_inputs(asked: RecordSchema, vault: Vault, paths: Sequence[Path]) -> Inputs:
+    """Sealed files of one folder as input; each is opened in memory when its turn comes.
+
+    Args:
+        asked: As of ``asked_schema``; the files hold its fields.
+        vault: Opens them, for the purpose of scoring.
+        paths: In the order they are read.
+    """
+
+    def read() -> Generator[Batch, None, None]:
+        names = [field.name for field in asked.fields]
+        for path, opened in zip(paths, vault.open(paths, names, SCORING), strict=True):
+            frame = pl.DataFrame(pl.from_arrow(opened.table)).select(names)
+            yield Batch(path.name, "user", {}, frame.with_row_index(ROW, 1).cast({ROW: pl.Int64}))
+
+    entries = [(path.name, file_entry(path)) for path in paths]
+    return Inputs(
+        schema=asked,
+        files=tuple(InputFile(name=name, sha256=it.sha256, size=it.size) for name, it in entries),
+        rows=sum(map(vault.rows, paths)),
+        without_ids=(),
+        _paths=tuple(paths),
+        _stamps=tuple(map(_stamp, paths)),
+        _read=read,
     )
 
 

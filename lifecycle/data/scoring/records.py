@@ -10,19 +10,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifecycle.core.ports import Vault
-from lifecycle.core.record import SUBJECT_REF, RecordSchema
+from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
 from lifecycle.core.rows import Tensors, encode
 from lifecycle.core.scoring import ScoreCounts
 from lifecycle.data.batch import ROW
 from lifecycle.data.reading import as_column
 from lifecycle.data.scoring.chunks import Chunk, Piece
+from lifecycle.data.scoring.inputs import SCORING
 from lifecycle.data.tables import FAULTS, screen
 
 PERSON = "#person"
 """The identifier of a row's subject, until it has a ref."""
-
-SCORING = "scoring"
-"""The purpose for which records are scored."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def _screened(
     columns = {field.name: as_column(field, frame[field.name]) for field in schema.features}
     with np.errstate(over="ignore"):
         tensors = encode(schema, columns, frame.height)
-    positions = frame.select(row=pl.col(ROW) + piece.offset, record_id=key)
+    positions = frame.select((pl.col(ROW) + piece.offset).alias("row"), pl.col(key).alias(SCORED_RECORD))
     if person:
         positions = positions.with_columns(frame[person].cast(pl.String).alias(PERSON))
     if not (beyond := np.isinf(tensors.numbers)).any():

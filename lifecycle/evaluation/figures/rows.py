@@ -132,8 +132,9 @@ def _draw_deciles(
 def draw_calibration(
     series: Sequence[Series],
     bins: Mapping[str, Sequence[Bin]],
-    label: Vector,
-    candidate: Vector,
+    edges: Vector,
+    heights: Mapping[str, Vector],
+    measure: str,
     threshold: float,
 ) -> Figure:
     """Probability given against share that came true, and the candidate's probabilities by class.
@@ -141,28 +142,34 @@ def draw_calibration(
     Args:
         series: How each predictor is drawn.
         bins: Calibration by name of predictor.
-        label: 0 or 1 ``[rows]``.
-        candidate: The candidate's probabilities ``[rows]``.
+        edges: Ends of the bins of the candidate's probabilities ``[bins + 1]``.
+        heights: By class ``[bins]``.
+        measure: What they are.
         threshold: The decision threshold.
     """
     figure = Figure(figsize=(9.2, 3.9))
     left, right = figure.subplots(1, 2)
     _draw_calibration_curves(left, series, bins)
-    edges = np.linspace(0, 1, 41)
-    for value, color, alpha in ((0, MUTED, 0.5), (1, BLUE, 0.6)):
-        right.hist(candidate[label == value], bins=edges, color=color, alpha=alpha, label=f"label {value}")
+    for (name, found), color, alpha in zip(heights.items(), (MUTED, BLUE), (0.5, 0.6), strict=True):
+        right.stairs(found, edges, fill=True, color=color, alpha=alpha, label=name)
     right.axvline(threshold, color=ORANGE, lw=1.4, ls="--", label="threshold")
     right.set_title("The candidate's probabilities", pad=26)
     right.set_xlabel("probability of label 1")
-    right.set_ylabel("rows")
+    right.set_ylabel(measure)
+    right.set_ylim(bottom=0)
     right.xaxis.set_major_formatter(_PERCENT)
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    whole = FuncFormatter(lambda value, _: f"{value:,.0f}")
+    right.yaxis.set_major_formatter(whole if measure == "rows" else _PERCENT)
     legend(right)
     return figure
 
 
 def _draw_calibration_curves(axes: Axes, series: Sequence[Series], bins: Mapping[str, Sequence[Bin]]) -> None:
-    axes.plot([0, 1], [0, 1], color=INK, lw=1)
+    # As far as there is anything: a rare label leaves most of the square empty.
+    reach = min(
+        1.0, 1.1 * max((max(b.prediction, b.high) for drawn in bins.values() for b in drawn), default=1.0)
+    )
+    axes.plot([0, reach], [0, reach], color=INK, lw=1)
     for one in series:
         drawn = bins[one.name]
         given = [b.prediction for b in drawn]
@@ -182,7 +189,7 @@ def _draw_calibration_curves(axes: Axes, series: Sequence[Series], bins: Mapping
             zorder=one.layer,
         )
     axes.set_title("Does a probability mean what it says?", pad=26)
-    axes.set_xlabel("probability given (tenths of the rows)")
+    axes.set_xlabel("probability given (mean of rows alike)")
     axes.set_ylabel("share that came true")
     axes.xaxis.set_major_formatter(_PERCENT)
     axes.yaxis.set_major_formatter(_PERCENT)

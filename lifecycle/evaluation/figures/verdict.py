@@ -33,6 +33,10 @@ _COLORS = {
 }
 
 
+_FAR = 8.0
+"""A difference that is so many times the nearest is off the picture."""
+
+
 def draw_intervals(
     comparisons: Sequence[Comparison], names: Sequence[str], unit: str, *, margin: bool
 ) -> Figure:
@@ -47,9 +51,15 @@ def draw_intervals(
     figure = Figure(figsize=(9.2, 1.35 + 0.62 * len(comparisons)))
     axes = figure.add_subplot()
     tolerated = comparisons[0].margin if margin else 0.0
-    _regions(axes, [c for c in comparisons if np.isfinite(c.low)], tolerated)
+    known = [c for c in comparisons if np.isfinite([c.low, c.high]).all()]
+    nearest = min((abs(c.difference) for c in known), default=0.0)
+    shown = [c for c in known if abs(c.difference) <= _FAR * nearest] or known
+    _regions(axes, shown, tolerated)
     for place, comparison in enumerate(reversed(comparisons)):
-        _interval(axes, place, comparison)
+        if comparison in known and comparison not in shown:
+            _beyond(axes, place, comparison)
+        else:
+            _interval(axes, place, comparison)
     labels = [
         (f"against {name}", _numbers(made, unit)) for name, made in zip(names, comparisons, strict=True)
     ]
@@ -108,6 +118,19 @@ def _interval(axes: Axes, place: float, comparison: Comparison) -> None:
     for end in (comparison.low, comparison.high):
         axes.plot([end, end], [place - 0.09, place + 0.09], color=color, lw=1.6)
     axes.plot([comparison.difference], [place], "o", color=color, mec="white", mew=1.4, ms=9)
+
+
+def _beyond(axes: Axes, place: float, comparison: Comparison) -> None:
+    """An arrow at the edge, for what is so far off that nothing else would be seen."""
+    better = comparison.difference < 0
+    axes.plot(
+        [0.015 if better else 0.985],
+        [place],
+        "<" if better else ">",
+        color=_COLORS[comparison.verdict],
+        ms=9,
+        transform=axes.get_yaxis_transform(),
+    )
 
 
 def _regions(axes: Axes, comparisons: Sequence[Comparison], margin: float) -> None:

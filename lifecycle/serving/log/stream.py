@@ -13,13 +13,14 @@ from uuid import uuid4
 import msgspec
 
 from lifecycle.core.errors import LifecycleError, StorageError
-from lifecycle.core.ports import Custody, SegmentKey
+from lifecycle.core.ports import Custody
 from lifecycle.serving.log.buffer import Buffer, Head
 from lifecycle.serving.log.commit import Deliver, GroupCommit, Ticket
 from lifecycle.serving.log.counts import UnloggedCounts
-from lifecycle.serving.log.entries import KeyEntry, Reason, Sealed, SealedEntry
+from lifecycle.serving.log.entries import Reason, Sealed
 from lifecycle.serving.log.open_segment import OpenSegment, SegmentNames, open_segment
 from lifecycle.serving.log.recovery import recover
+from lifecycle.serving.log.sealing import Sealing
 from lifecycle.serving.log.segment import MAX_ENTRY, Header, frame
 from lifecycle.serving.log.terms import Durability, Limits, LogState, UnloggedError
 
@@ -34,9 +35,6 @@ class Stream:
 
     Every method may be called from any thread: one lock, hardly ever contended, is held for as long as a
     write takes. It is not held during the fdatasync of a group, but for the last one of a segment.
-
-    Where entries are sealed, each segment has a key of its own. It is made with the segment, and destroyed
-    with it once its rows are sealed elsewhere: copies of the segment that were left somewhere are dead then.
 
     Args:
         folder: Made at the first write.
@@ -60,11 +58,7 @@ class Stream:
     ) -> None:
         self.system = system
         self.folder = folder
-        self._kind: Sealed = kind
-        self._custody = custody
-        self._key: SegmentKey | None = None
-        self._spare: SegmentKey | None = None
-        self._sealed_as_of = 0
+        self._sealing = Sealing(custody, kind, system) if custody else None
         self._limits = limits
         self._deliver = deliver
         self._clock = clock
@@ -133,25 +127,20 @@ class Stream:
             return ticket
 
     def _write_entries(self, segment: OpenSegment, payloads: Sequence[bytes], *, ahead: bool = False) -> None:
-        """Write entries, sealed if the log is; the name of the key goes with the first of them.
+        """Write entries, sealed if the log is.
 
         Args:
             segment: The open one.
             payloads: The entries in msgpack.
             ahead: Make room for them first.
         """
-        seed, key = self._seed, self._key
-        if key is None:
-            frames = [frame(payload, seed) for payload in payloads]
-        else:
-            frames = [] if segment.is_keyed else [frame(_encode(KeyEntry(key.name)), seed)]
-            for payload in payloads:
-                frames.append(frame(_encode(SealedEntry(self._kind, *key.seal(payload))), seed))
+        entries = self._sealing.sealed(segment, payloads) if self._sealing else payloads
+        frames = [frame(entry, self._seed) for entry in entries]
         data = b"".join(frames)
         if ahead:
             segment.make_room(len(data))
         self._write(segment, data)
-        segment.is_keyed = key is not None
+        segment.is_keyed = self._sealing is not None
 
     def _write(self, segment: OpenSegment, data: bytes) -> None:
         try:
@@ -173,12 +162,9 @@ class Stream:
             self._segment = segment = open_segment(self._names, self._header)
         except OSError as error:
             raise self._refuse(error) from error
-        if self._custody is not None:
-            self._sealed_as_of = self._custody.moved
-            if self._key is None:
-                self._key, self._spare = self._spare, None
+        if self._sealing:
             try:
-                self._key = self._key or self._custody.new_key()
+                self._sealing.begin()
             except LifecycleError as error:
                 raise self._give_up(error.message) from error
         return segment
@@ -210,8 +196,8 @@ class Stream:
     def _rotate(self) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
-            if segment.is_keyed:  # else its key is as good for the next one
-                self._key = None
+            if self._sealing:
+                self._sealing.end(segment)
             if self._commit is not None:
                 self._commit.settle(segment)
             segment.close()
@@ -278,7 +264,8 @@ class Stream:
 
     def tick(self) -> None:
         """What time brings: flush, write counts, close an old segment, try a disk that has refused."""
-        self._provide()
+        if self._sealing:
+            self._sealing.provide()
         with self._lock:
             if self._closed:
                 return
@@ -292,27 +279,20 @@ class Stream:
                 self._try(self._count)
             self._inspect(now)
 
-    def _provide(self) -> None:
-        """Have a key ready for the next segment: to store one takes longer than an answer may wait."""
-        if self._custody is not None and self._spare is None and not self._closed:
-            try:
-                key = self._custody.new_key()
-            except LifecycleError as error:
-                logger.warning("%s: no key for the next segment of the log: %s", self.system, error.message)
-            else:
-                self._spare = key
-
     def _inspect(self, now: float) -> None:
-        segment, limits = self._segment, self._limits
+        segment = self._segment
         if segment is None:
             return
         if segment.is_lost:
             logger.error("a segment of %s was removed while it was written (%s)", self.system, self.folder)
             self._rotate()
-        elif segment.size >= limits.segment_bytes or now - segment.opened >= limits.segment_seconds:
+        elif self._is_full(segment, now):
             self._rotate()
-        elif self._custody is not None and self._custody.moved != self._sealed_as_of:
-            self._rotate()  # somebody in it may have been erased: it is to be compacted soon
+
+    def _is_full(self, segment: OpenSegment, now: float) -> bool:
+        limits, stale = self._limits, self._sealing is not None and self._sealing.is_stale
+        old = now - segment.opened >= limits.segment_seconds
+        return stale or old or segment.size >= limits.segment_bytes
 
     def _probe(self) -> None:
         self._segment or self._open()  # its header is written
@@ -352,18 +332,16 @@ class Stream:
             logger.error("%d entries of %s were answered and could not be logged", lost, self.system)
         if self._commit is not None:
             self._commit.stop()
-        for key in filter(None, (self._key, self._spare)):
-            assert self._custody is not None
-            with suppress(LifecycleError):  # it opens nothing; it only stays where keys are
-                self._custody.drop_key(key)
-        self._key = self._spare = None
+        if self._sealing:
+            self._sealing.close()
 
     def leave(self) -> None:
         """In a forked child: let the parent's file go, so that its lock ends with the parent."""
         self._lock = threading.Lock()
         self._closed = f"the log of {self.system} was opened before this process was forked: open its own"
         segment, self._segment, self._commit = self._segment, None, None
-        self._key = self._spare = None  # one counter of two processes would seal two entries alike
+        if self._sealing:
+            self._sealing.leave()
         self._buffer.clear()
         if segment is not None:
             segment.abandon()

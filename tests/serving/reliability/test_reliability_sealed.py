@@ -9,18 +9,14 @@ from typing import Any
 import pytest
 
 from demo.memory import found_in_memory
-from lifecycle.core.record import FieldSpec, RecordSchema
 from lifecycle.serving.log.entries import SealedEntry
 from lifecycle.serving.log.segment import read_segment
-from tests.serving.conftest import HOME, HOMES, eventually, promote
+from tests.serving.conftest import HOME, OWNED, eventually, promote
 from tests.serving.reliability.project import OBSERVED, OUTCOMES, PREDICT, Project, Running, ask, serving
 
 MARKER = b"Zyxwvut-Qwertzuiop"
 SHOWN = re.compile(MARKER)
 """Longer than the eight bytes at the end of a freed block, which glibc leaves as they are."""
-
-OWNER = FieldSpec(name="owner", kind="text", subject_id=True, sensitive="identifiers")
-OWNED = RecordSchema(name="Home", fields=(*HOMES.fields, OWNER))
 
 
 def person(number: int, **values: object) -> dict[str, object]:
@@ -61,7 +57,7 @@ def ask_in_every_way(service: Running) -> None:
 def project(tmp_path) -> Project:
     made = Project(tmp_path)
     promote(made.ledger, made.releases.write(schema=OWNED))
-    (tmp_path / "access.yaml").write_text("format: 1\nactors: {}\n")
+    (tmp_path / "access.yaml").write_text("format: 1\nactors: {flow: {care: [clinical]}}\n")
     return made
 
 

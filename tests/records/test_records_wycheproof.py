@@ -1,0 +1,199 @@
+"""Published vectors, valid and forged, against the very calls that seal, wrap, derive and sign.
+
+``wycheproof.json`` says where its vectors come from. Wycheproof has none for HMAC with a key and a digest of
+ours alone: those of RFC 4231 and the first half of its HKDF (which is HMAC) stand for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from lifecycle.core.errors import IntegrityError
+from lifecycle.records import wrapping
+from lifecycle.records.derivation import hmac_sha512
+from lifecycle.records.envelope import TAG_BYTES
+from lifecycle.records.identifiers import BLIND_BYTES, _blinds, tombstone
+from lifecycle.records.private_files import store_private
+from lifecycle.records.providers import keyset
+from lifecycle.records.providers.keyset import Keyset
+from lifecycle.records.providers.port import WrappedKey
+from lifecycle.records.signing import Ed25519Signer, Envelope, key_id
+from lifecycle.records.wrapping import TableKey
+
+VECTORS = json.loads(Path(__file__).with_name("wycheproof.json").read_text(encoding="utf-8"))["vectors"]
+
+
+def vectors(name: str) -> list[tuple[int, dict[str, Any], bool]]:
+    """Those of one algorithm: raw values, and whether they are valid."""
+    cases = []
+    for vector in VECTORS[name]:
+        told = {
+            key: bytes.fromhex(value)
+            for key, value in vector.items()
+            if isinstance(value, str) and key != "result"
+        }
+        cases.append((vector["tcId"], told | {"size": vector.get("size")}, vector["result"] == "valid"))
+    assert {valid for _, _, valid in cases} == {True, False}
+    return cases
+
+
+def test_the_envelopes_ciphers_agree():
+    """The calls of ``lifecycle.records.envelope``, word by word."""
+    for number, told, valid in vectors("AES-256-GCM"):
+        key, nonce, bound, sealed = told["key"], told["iv"], told["aad"], told["ct"] + told["tag"]
+        into = bytearray(len(sealed) - TAG_BYTES)
+        if valid:
+            assert AESGCM(key).encrypt(nonce, told["msg"], bound) == sealed, number
+            AESGCM(key).decrypt_into(nonce, sealed, bound, memoryview(into))
+            assert into == told["msg"], number
+        else:
+            with pytest.raises(InvalidTag):
+                AESGCM(key).decrypt_into(nonce, sealed, bound, memoryview(into))
+    for number, told, valid in vectors("AES-256-SIV"):
+        key, bound, sealed = told["key"], told["aad"], told["ct"]
+        into = bytearray(len(sealed) - TAG_BYTES)
+        if valid:
+            assert AESSIV(key).encrypt(told["msg"], [bound]) == sealed, number
+            AESSIV(key).decrypt_into(sealed, [bound], memoryview(into))
+            assert into == told["msg"], number
+        else:
+            with pytest.raises(InvalidTag):
+                AESSIV(key).decrypt_into(sealed, [bound], memoryview(into))
+
+
+def test_the_wrapping_of_table_keys_agrees(monkeypatch):
+    for number, told, valid in vectors("AES-256-GCM"):
+        versions = Keyset({1: told["key"]}, "a test")
+        wrapped = WrappedKey(1, told["iv"] + told["ct"] + told["tag"])
+        if valid:
+            monkeypatch.setattr(keyset.os, "urandom", lambda _, nonce=told["iv"]: nonce)
+            assert versions.wrap(told["msg"], told["aad"]) == wrapped, number
+            assert versions.unwrap(wrapped, told["aad"]) == told["msg"], number
+        else:
+            with pytest.raises(IntegrityError):
+                versions.unwrap(wrapped, told["aad"])
+
+
+def test_the_wrapping_of_subject_keys_agrees(monkeypatch):
+    """Its associated data is ref, version and generation: any of ten bytes and more can be put so."""
+    valid_ones = 0
+    for number, told, valid in vectors("AES-256-GCM"):
+        bound = told["aad"]
+        if len(bound) < 10 and valid:
+            continue
+        # A forgery is refused whatever it is bound to.
+        bound = bound.rjust(10, b"\0")
+        key = TableKey(int.from_bytes(bound[-10:-2]), told["key"])
+        ref, generation = bound[:-10], int.from_bytes(bound[-2:])
+        wrapped = told["iv"] + told["ct"] + told["tag"]
+        if valid:
+            valid_ones += 1
+            monkeypatch.setattr(wrapping.os, "urandom", lambda _, nonce=told["iv"]: nonce)
+            assert key.wrap(ref, generation, told["msg"]) == wrapped, number
+            assert key.unwrap(ref, generation, wrapped) == told["msg"], number
+        else:
+            with pytest.raises(IntegrityError):
+                key.unwrap(ref, generation, wrapped)
+    assert valid_ones >= 10
+
+
+RFC_4231 = [  # key, data, HMAC-SHA-256, HMAC-SHA-512
+    (
+        "0b" * 20,
+        b"Hi There".hex(),
+        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde"
+        "daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854",
+    ),
+    (
+        b"Jefe".hex(),
+        b"what do ya want for nothing?".hex(),
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554"
+        "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+    ),
+    (
+        "aa" * 20,
+        "dd" * 50,
+        "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+        "fa73b0089d56a284efb0f0756c890be9b1b5dbdd8ee81a3655f83e33b2279d39"
+        "bf3e848279a722c806b485a47e67c807b946a337bee8942674278859e13292fb",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "data", "sha256", "sha512"), RFC_4231)
+def test_the_keyed_hashes_agree_with_rfc_4231(key, data, sha256, sha512):
+    key, data = bytes.fromhex(key), bytes.fromhex(data)
+    # A key that is shorter than a block is filled with zeros: of ours, 32 bytes are given.
+    assert hmac_sha512([key.ljust(32, b"\0")] * 2, data).tobytes() == bytes.fromhex(sha512) * 2
+    assert tombstone(key, data) == bytes.fromhex(sha256)[:BLIND_BYTES]
+    if data.isascii():
+        blinds = _blinds([TableKey(1, key.ljust(32, b"\0"))], [data.decode()])
+        assert blinds[data.decode()] == {1: bytes.fromhex(sha256)[:BLIND_BYTES]}
+
+
+def test_the_derivation_agrees_with_the_first_half_of_hkdf():
+    held = 0
+    for number, told, valid in vectors("HKDF-SHA-512"):
+        if not valid or len(told["salt"]) > 32:
+            continue
+        [pseudorandom] = hmac_sha512([told["salt"].ljust(32, b"\0")], told["ikm"])
+        block, found = b"", b""
+        for counter in range(1, -(-told["size"] // 64) + 1):
+            block = hmac.digest(pseudorandom, block + told["info"] + bytes([counter]), "sha512")
+            found += block
+        assert found[: told["size"]] == told["okm"], number
+        held += 1
+    assert held > 50
+
+
+def test_signatures_are_verified_as_published(tmp_path):
+    for _, told, valid in vectors("Ed25519"):
+        public = Ed25519PublicKey.from_public_bytes(told["pk"])
+        keys = tmp_path / key_id(public)
+        (keys / "trusted").mkdir(parents=True, exist_ok=True)
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (keys / "trusted" / "a.pub").write_bytes(pem)
+        signer = Ed25519Signer(keys, purpose=b"")
+        file = Envelope(key=key_id(public), signature=base64.b64encode(told["sig"]).decode()).content()
+        if valid:
+            signer.verify(told["msg"], file)
+        else:
+            with pytest.raises(IntegrityError, match="does not fit"):
+                signer.verify(told["msg"], file)
+
+
+RFC_8032 = [  # private key, message, signature
+    (
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+        "",
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
+        "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    ),
+    (
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "72",
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+    ),
+]
+
+
+@pytest.mark.parametrize(("secret", "message", "signature"), RFC_8032)
+def test_signatures_are_made_as_in_rfc_8032(tmp_path, secret, message, signature):
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    store_private(tmp_path / "release.key", pem)
+    file = Envelope.model_validate_json(Ed25519Signer(tmp_path, purpose=b"").sign(bytes.fromhex(message)))
+    assert base64.b64decode(file.signature) == bytes.fromhex(signature)
