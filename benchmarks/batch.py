@@ -14,11 +14,7 @@ import pyarrow.parquet as pq
 from benchmarks.bench import Bench
 from benchmarks.commands import PYTHON, ROOT, environment, run
 from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
-from benchmarks.house_prices import sales, system
-from lifecycle.core.params import load_params
-from lifecycle.serving.engine import load_engine
-from lifecycle.training.fit import train_model
-from systems.house_prices import SYSTEM
+from benchmarks.house_prices import sales, trained
 
 BLOCK = 500_000
 SLOW_ROWS = 500_000
@@ -29,19 +25,13 @@ def measure(bench: Bench) -> Figure:
     """Score many resampled sales; the same rows with pandas and scikit-learn."""
     folder = bench.folder / "batch"
     train, _ = sales(folder / "sales")
-    train_model(
-        system(bench.size),
-        load_params(ROOT).system(SYSTEM.name),
-        train.take(slice(None, None, bench.size.every)),
-        folder / "model",
-        load_engine,
-    )
+    model = trained(bench, train.take(slice(None, None, bench.size.every)))
     rows, few = bench.size.scored, min(bench.size.scored, SLOW_ROWS)
     many = _resampled(folder / "sales" / "data", folder / "many.parquet", rows)
     some = _resampled(folder / "sales" / "data", folder / "some.parquet", few)
-    ours = _run(bench, "ours", many, folder)
-    user = _run(bench, "sklearn", some, folder)
-    engine, estimator = (_run(bench, way, some, folder) for way in ("engine", "estimator"))
+    ours = _run(bench, "ours", many, folder, model)
+    user = _run(bench, "sklearn", some, folder, model)
+    engine, estimator = (_run(bench, way, some, folder, model) for way in ("engine", "estimator"))
     return Figure(
         name="batch",
         title="Scoring a batch",
@@ -88,9 +78,9 @@ def _rate(
     return Measured(what, Samples((_speed(found),), "rows/s"), bound, beside)
 
 
-def _run(bench: Bench, way: str, source: Path, folder: Path) -> dict[str, Any]:
+def _run(bench: Bench, way: str, source: Path, folder: Path, model: Path) -> dict[str, Any]:
     target = folder / "target"
-    words = (*PYTHON, "-m", "benchmarks.scoring", way, str(source), str(target), str(folder / "model"))
+    words = (*PYTHON, "-m", "benchmarks.scoring", way, str(source), str(target), str(model))
     done = run(words, ROOT, environment(extra={"PYTHONPATH": str(ROOT)}))
     found: dict[str, Any] = json.loads(done.stdout)
     for made in (target, folder / "target-home"):

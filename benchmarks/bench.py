@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.commands import ROOT
 from benchmarks.project import HOUSE_PRICES, Project, Story
+from lifecycle.training.probes import LEAST_ROWS
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,17 @@ class Size:
         csv_rows: Rows of the ingest from CSV.
         scored: Rows of the batch that is scored.
         every: One of how many sales the house-price models are trained on.
+        probes: Rows that ONNX and the house-price estimator are compared on at least.
         rounds: Times two servers are loaded in turn.
         load_seconds: Length of one load of a server; whole seconds.
         requests: Over which memory must be steady.
         sealed: Rows of the sealed table.
-        trees: Of the house-price model; None: as many as it has.
         keys: People of the key table.
         read: Rows of the read that is put on record.
         patients: People in each monthly snapshot that an erasure looks through.
         trained: Patients that a model is trained on, sealed and in clear.
         spans: Months that one partition of these patients stands for; each is a snapshot of its own.
+        trees: Of the house-price model; None: as many as it has.
     """
 
     updates: int
@@ -44,16 +46,17 @@ class Size:
     csv_rows: int
     scored: int
     every: int
+    probes: int = 1000
     rounds: int = 1
     load_seconds: float = 1.0
     requests: int = 1000
     sealed: int = 2000
-    trees: int | None = None
     keys: int = 500
     read: int = 1000
     patients: int = 50
     trained: int = 1000
     spans: tuple[int, ...] = (36,)
+    trees: int | None = None
 
 
 FULL = Size(
@@ -65,6 +68,7 @@ FULL = Size(
     csv_rows=1_000_000,
     scored=50_000_000,
     every=1,
+    probes=LEAST_ROWS,
     rounds=7,
     load_seconds=5.0,
     requests=1_000_000,

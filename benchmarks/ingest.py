@@ -98,7 +98,7 @@ def _snapshots(bench: Bench, name: str, rows: int, write: Callable[[Path, int], 
     write(source, rows)
     found = []
     for _ in range(bench.size.ingests):
-        found.append(_snapshot(bench.folder / "ingest", source, rows))
+        found.append(_snapshot(_project(bench.folder), bench.folder / "ingest", source, rows))
         bench.say(
             f"ingest: {rows / found[-1].ingest:,.0f} rows/s, versioning {found[-1].versioning:.1f} s, "
             f"{found[-1].peak_mb:,.0f} MB; unchecked {rows / found[-1].plain:,.0f} rows/s"
@@ -107,9 +107,9 @@ def _snapshots(bench: Bench, name: str, rows: int, write: Callable[[Path, int], 
     return found
 
 
-def _snapshot(folder: Path, source: Path, rows: int) -> _Snapshot:
+def _snapshot(empty: Path, folder: Path, source: Path, rows: int) -> _Snapshot:
     """Make one snapshot, and merely read, write, hash and copy beside it."""
-    project = _empty_project(folder / "project")
+    project = shutil.copytree(empty, folder / "project", symlinks=True)
     laps = Laps(folder / "laps.jsonl")
     words = (*PYTHON, str(ROOT / "benchmarks" / "snapshot.py"), str(source))
     env = environment(project, laps.environment)
@@ -131,8 +131,12 @@ def _seconds(code: str, source: Path, target: Path) -> float:
     return float(run([*PYTHON, "-c", code, str(source), str(target)], target.parent, environment()).stdout)
 
 
-def _empty_project(folder: Path) -> Path:
-    folder.mkdir(parents=True)
+def _project(scratch: Path) -> Path:
+    """An empty project, made once: each snapshot gets a copy."""
+    folder = scratch / "empty"
+    if folder.exists():
+        return folder
+    folder.mkdir()
     dvc = str(Path(sys.executable).with_name("dvc"))
     author = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost")
     for command in (

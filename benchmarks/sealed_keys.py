@@ -18,10 +18,10 @@ from benchmarks.records import made_up
 from lifecycle.core.erasure import Receipt
 from lifecycle.core.record import SUBJECT_REF
 from lifecycle.data.dvc_objects import cache_of
-from lifecycle.records.audit import Read
+from lifecycle.records.entries import Read
 from lifecycle.records.segment import SealedSegment
 from lifecycle.steps.erase import read_receipt, receipt_file
-from lifecycle.wiring.records import open_eraser
+from lifecycle.wiring.erasure import open_eraser
 
 MONTHS = 24
 PER_SUBJECT = 10
@@ -92,8 +92,16 @@ def _audited(bench: Bench, clinic: Clinic, refs: list[bytes]) -> tuple[list[floa
     path.parent.mkdir()
     clinic.vault.seal(_table(rows, refs[:people]), path)
     segment, ring = SealedSegment(path), clinic.office.ring
-    columns = tuple(clinic.vault.columns(path))
-    read = Read("pipeline", PURPOSE, clinic.name, (str(segment.id),), columns, ("clinical",), rows)
+    columns = tuple(clinic.vault.columns([path]))
+    read = Read(
+        actor=clinic.settings.actor,
+        purpose=PURPOSE,
+        dataset=clinic.name,
+        segments=(str(segment.id),),
+        columns=columns,
+        groups=("clinical",),
+        rows=rows,
+    )
     audit, wall, reading = [], [], []
     # An entry takes so little that one is not enough to tell.
     with clinic.office.table.at_work():
@@ -129,7 +137,8 @@ def _erased(bench: Bench, clinic: Clinic, refs: list[bytes]) -> tuple[list[float
 
 def _erase(clinic: Clinic, ref: bytes) -> Receipt:
     """All that `lifecycle records erase` does."""
-    eraser = open_eraser(clinic.settings, clinic.name, ref.hex(), lambda _system, _name: None)
+    settings = clinic.settings.model_copy(update={"actor": "privacy-officer"})
+    eraser = open_eraser(settings, clinic.name, ref.hex(), lambda _system, _name: None)
     moment = eraser.erase()
     proof = eraser.prove()
     versions = eraser.affected(proof)

@@ -35,6 +35,12 @@ def bench(tmp_path) -> Bench:
     return Bench(tmp_path, SIZE, say=lambda _line: None)
 
 
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory) -> Bench:
+    """One whose house-price model is trained once."""
+    return Bench(tmp_path_factory.mktemp("houses"), SIZE, say=lambda _line: None)
+
+
 @pytest.fixture
 def small_bench(tmp_path) -> Bench:
     """One with a small system, whose flows need no server process."""
@@ -64,8 +70,8 @@ def test_the_command_line_answers(bench):
     assert whats(figure("help")(bench))["`lifecycle --help`"] > 0
 
 
-def test_the_house_price_model_beats_plain_boosting_even_on_few_sales(bench):
-    found = figure("house-prices")(bench)
+def test_the_house_price_model_beats_plain_boosting_even_on_few_sales(houses):
+    found = figure("house-prices")(houses)
     for line in found.lines:
         assert line.beside is not None
         assert line.samples.median < line.beside.samples.median
@@ -100,8 +106,8 @@ def test_rows_are_ingested_and_versioned_from_both_kinds_of_file(bench):
 
 
 @pytest.mark.slow
-def test_a_batch_is_scored_beside_scikit_learn(bench):
-    found = figure("batch")(bench)
+def test_a_batch_is_scored_beside_scikit_learn(houses):
+    found = figure("batch")(houses)
     assert whats(found)["end to end"] > 0
     assert all(line.beside and line.beside.samples.median > 0 for line in found.lines)
 
