@@ -118,6 +118,7 @@ def test_an_erasure_and_a_rotation_beside_a_service_lose_nobody_elses_prediction
                 else:
                     refused[person] += 1
 
+        everybody(0)
         with started(project, ROTATE) as rotating, started(project, ERASE, refs[0].hex()) as erasing:
             assert rotating.stdout.readline() == erasing.stdout.readline() == "begins\n"
             number = 0
@@ -144,6 +145,7 @@ def test_an_erasure_and_a_rotation_beside_a_service_lose_nobody_elses_prediction
     kept = Counter(rows["record_id"].to_list())
     assert kept == Counter(key for key in answered if not key.startswith("0-"))
     assert set(rows["subject"].to_list()) == {f"owner {person}" for person in range(1, PEOPLE)}
+    assert "0-0" in answered
     assert refused[0] > 0
 
     assert office.ring.every(refs) == [None, *before[1:]]
