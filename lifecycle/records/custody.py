@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifecycle.core.errors import KeyMissingError
 from lifecycle.core.ports import SegmentKey as Key
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.sql.databases import Connection
@@ -56,7 +55,7 @@ class SystemCustody:
     """Implements the port ``Custody`` for one system.
 
     Args:
-        table: The key table; one that was never made holds no objections.
+        table: The key table. Whoever was trained on is in it: where there is none, it was lost.
         system: Name of the system.
         subject: Name of the field that names its subjects.
     """
@@ -79,16 +78,12 @@ class SystemCustody:
         """Read who objects, if anything has changed since the last time.
 
         Raises:
-            KeyMissingError, UnavailableError: There was a key table, and it cannot be read now.
+            KeyMissingError: There is no key table.
+            UnavailableError: It does not answer.
         """
         with self._lock:
-            try:
-                with self._table.reading() as connection:
-                    counted = self._table.changed(connection)
-            except KeyMissingError:
-                if self._read_at < 0:  # nobody was ever registered
-                    return
-                raise
+            with self._table.reading() as connection:
+                counted = self._table.changed(connection)
             if counted == self._counted and time.monotonic() - self._read_at < _AGAIN_SECONDS:
                 return
             keys = self._table.live_keys(index_of(self._field))

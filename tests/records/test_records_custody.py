@@ -35,7 +35,13 @@ def custody(table) -> SystemCustody:
     return SystemCustody(table, SYSTEM, "number")
 
 
-def test_before_anybody_is_known_nobody_objects(custody):
+def test_without_a_key_table_nobody_is_served(custody):
+    with pytest.raises(KeyMissingError, match="there is no key table"):
+        custody.refresh()
+
+
+def test_before_anybody_is_known_nobody_objects(table, custody):
+    table.make()
     custody.refresh()
     assert custody.refused(PEOPLE, "scoring") == []
     assert custody.moved == 0

@@ -102,6 +102,7 @@ def ask(client: httpx.Client, *records: dict[str, object]) -> httpx.Response:
 @pytest.fixture
 def practice(tmp_path, ledger, releases, store) -> Practice:
     made = Practice(tmp_path, f"sqlite:///{tmp_path}/keys/keys.db", ledger, releases, store)
+    made.table.make()
     made.release()
     return made
 
@@ -287,6 +288,23 @@ def _roll(practice: Practice) -> bool:
     """Have the server need a new key: something has changed in the key table."""
     practice.consent.grant([practice.ref(f"{MARKER} 9")], "logging", datetime.now(UTC))
     return False
+
+
+def test_a_lost_key_table_is_no_reason_to_forget_who_objected(practice):
+    for path in (practice.root / "keys").glob("keys.db*"):
+        path.unlink()
+    other = Practice(
+        practice.root, f"sqlite:///{practice.root}/keys/keys.db", practice.ledger, None, practice.store
+    )
+    app = create_app(
+        practice.ledger,
+        practice.store,
+        poll_seconds=0.02,
+        open_custody=lambda system, _: SystemCustody(other.table, system, "owner"),
+    )
+    with Service(app) as client:
+        eventually(lambda: "there is no key table" in client.get("/readyz").text)
+        assert client.post("/v1/homes/predict", json=home(1)).status_code == 503
 
 
 def test_a_service_without_keys_does_not_serve_people(practice):

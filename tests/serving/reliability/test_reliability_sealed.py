@@ -11,6 +11,7 @@ import pytest
 from demo.memory import found_in_memory
 from lifecycle.serving.log.entries import SealedEntry
 from lifecycle.serving.log.segment import read_segment
+from lifecycle.wiring import open_office
 from tests.serving.conftest import HOME, OWNED, eventually, promote
 from tests.serving.reliability.project import OBSERVED, OUTCOMES, PREDICT, Project, Running, ask, serving
 
@@ -57,6 +58,7 @@ def ask_in_every_way(service: Running) -> None:
 def project(tmp_path) -> Project:
     made = Project(tmp_path)
     promote(made.ledger, made.releases.write(schema=OWNED))
+    open_office(made.settings).table.make()
     (tmp_path / "access.yaml").write_text("format: 1\nactors: {flow: {care: [clinical]}}\n")
     return made
 
