@@ -69,15 +69,18 @@ class ModelLineage:
             AffectedVersion(
                 version=row.version,
                 release=row.release.digest,
-                snapshot=self._trained_on(row.release),
+                snapshot=self._trained_on(row.release, snapshots),
                 live=live is not None and live.release.digest == row.release.digest,
             )
             for row in releases.values()
         )
         return tuple(version for version in found if version.snapshot in {*snapshots, ""})
 
-    def _trained_on(self, release: Release) -> str:
-        """The snapshot; empty if a release or snapshot is not there any more, so that nobody can tell."""
+    def _trained_on(self, release: Release, held: Collection[str]) -> str:
+        """The snapshot; empty if a release or snapshot is not here any more, so that nobody can tell.
+
+        One that was found to hold the subject, in a remote elsewhere too, need not be here.
+        """
         try:
             folder = self.store.fetch(release)
             snapshot = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).lineage.snapshot
@@ -85,4 +88,5 @@ class ModelLineage:
             raise
         except LifecycleError:
             return ""
-        return snapshot if is_whole([place.path for place in self.stores], snapshot) else ""
+        known = snapshot in held or is_whole([place.path for place in self.stores], snapshot)
+        return snapshot if known else ""

@@ -104,7 +104,7 @@ def test_a_remote_elsewhere_is_looked_through_and_its_models_are_listed(clinic, 
     assert (remote.scanned, remote.where) == (True, "s3://***@bucket/records")
     assert (remote.sealed, remote.lost, remote.others) == (3, 4, 16)
     assert set(receipt.proof.snapshots) == set(ids[1:])
-    assert [it.version for it in receipt.versions] == ["1"]
+    assert [(it.version, it.snapshot) for it in receipt.versions] == [("1", ids[2])]
 
 
 def test_a_remote_that_fails_is_said_not_to_be_looked_through_until_it_answers(clinic, bucket, monkeypatch):
