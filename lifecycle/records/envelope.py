@@ -55,7 +55,7 @@ _UNTOUCHED = "restore the segment from the remote or a backup; never skip the ch
 
 def seal(
     suite: Suite, place: Place, chunks: Chunks, keys: Sequence[SubjectKey], plain: Iterable[Buffer]
-) -> list[bytes]:
+) -> tuple[bytes, Numbers]:
     """Seal one chunk per subject.
 
     Args:
@@ -66,9 +66,10 @@ def seal(
         plain: One per chunk.
 
     Returns:
-        Headers and bodies in turn, two per chunk: joined in order they are the envelopes.
+        The envelopes one after the other; int64 (chunks + 1,): where each begins and the last ends.
     """
-    pieces: list[bytes] = []
+    sealed: list[bytes] = []
+    sizes = np.zeros(len(chunks) + 1, np.int64)
     waiting = iter(plain)
     for batch in _batches(len(chunks)):
         ciphers, headers = _heads(suite, place, keys[batch])
@@ -85,8 +86,10 @@ def seal(
                 AESSIV(key).encrypt(text, [more])
                 for key, text, more in zip(ciphers, texts, bound, strict=True)
             ]
-        pieces.extend(chain.from_iterable(zip(row_bytes(headers), bodies, strict=True)))
-    return pieces
+        sizes[batch.start + 1 : batch.stop + 1] = [HEADER_BYTES + len(body) for body in bodies]
+        # Joined here, their small pieces of memory are used again for the next thousand.
+        sealed.append(b"".join(chain.from_iterable(zip(row_bytes(headers), bodies, strict=True))))
+    return b"".join(sealed), np.cumsum(sizes)
 
 
 def _heads(suite: Suite, place: Place, keys: Sequence[SubjectKey]) -> tuple[list[bytes], Bytes]:

@@ -113,18 +113,11 @@ def _seal_block(
         layout, plain = chunked(block, sealed.columns(group), order, chunks.counts)
         fingerprint = sealed.fingerprint(group, block.num_rows, layout.cells)
         place = Place(sealed.plan.dataset, segment.bytes, fingerprint, group, number)
-        pieces = seal(sealed.plan.suite, place, chunks, newest, plain)
-        arrays.append(_binary(pieces))
+        content, offsets = seal(sealed.plan.suite, place, chunks, newest, plain)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+        arrays.append(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(chunks), buffers))
         cells[group] = [[cell.width, cell.nulls, cell.scale] for cell in layout.cells]
     return pa.record_batch(arrays, schema=columns), {"rows": block.num_rows, "cells": cells}
-
-
-def _binary(pieces: list[bytes]) -> Any:
-    """Envelopes, given as headers and bodies in turn, as one Arrow array."""
-    sizes = np.fromiter(map(len, pieces), np.int64, len(pieces)).reshape(-1, 2).sum(axis=1)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(pieces))]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(sizes), buffers)
 
 
 def _by_subject(column: Any, name: str) -> tuple[Numbers, Chunks]:
