@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
+import pyarrow as pa
 
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.ports import Vault
@@ -107,13 +109,18 @@ class SealedFiles:
     def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[list[pl.LazyFrame], int]:
         """Columns of each partition, opened in memory."""
         names = list(dict.fromkeys(name for name in columns if name != SUBJECT_REF))
-        frames, dropped = [], 0
-        for opened in self._vault.open(paths, names, TRAINING):
-            frame = pl.from_arrow(opened.table)
-            assert isinstance(frame, pl.DataFrame)
-            frames.append(frame.lazy().select(*columns))
-            dropped += opened.dropped
-        return frames, dropped
+        opened = list(self._vault.open(paths, names, TRAINING))
+        if not opened:
+            return [], 0
+        # Handed over in one go: for hundreds of small tables that takes longer than to open them.
+        rows = pl.DataFrame(pl.from_arrow(pa.concat_tables([it.table for it in opened])))
+        sizes = [it.table.num_rows for it in opened]
+        starts = accumulate(sizes, initial=0)
+        frames = [
+            rows.slice(start, size).lazy().select(*columns)
+            for start, size in zip(starts, sizes, strict=False)
+        ]
+        return frames, sum(it.dropped for it in opened)
 
     def put(self, rows: pl.DataFrame, path: Path) -> None:
         """Let rows wait, readable by this object alone."""

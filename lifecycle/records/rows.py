@@ -216,11 +216,9 @@ def _apart(layout: Layout, plain: Bytes, bounds: Numbers, heads: Numbers) -> tup
         return np.frombuffer(plain, np.uint8).reshape(-1, width), b""
     if (np.diff(bounds) < heads).any():
         raise _contradiction()
-    view, starts = plain.data, bounds[:-1].tolist()
-    splits, ends = (bounds[:-1] + heads).tolist(), bounds[1:].tolist()
-    rows = b"".join([view[low:high] for low, high in zip(starts, splits, strict=True)])
-    tail = b"".join([view[low:high] for low, high in zip(splits, ends, strict=True)])
-    return np.frombuffer(rows, np.uint8).reshape(-1, width), tail
+    lengths = np.stack([heads, np.diff(bounds) - heads], axis=1)
+    in_rows = np.repeat(np.tile([True, False], len(heads)), lengths.ravel())
+    return plain[in_rows].reshape(-1, width), plain[~in_rows].tobytes()
 
 
 def _order(layout: Layout, rows: Bytes) -> Numbers:

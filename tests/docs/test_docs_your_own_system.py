@@ -26,6 +26,8 @@ from lifecycle.core.roles import Feature, RecordId
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import load_system
 from lifecycle.data.sources import open_sources
+from lifecycle.records.access import Policy, refusal
+from lifecycle.records.entries import Read
 from lifecycle.rollout.ledger import SqlLedger
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-system.md"
@@ -231,7 +233,7 @@ class Unmarked(Record):
 
 
 def test_the_errors_of_the_page_are_real(walk, tmp_path, monkeypatch):
-    misspelt, unmarked, renamed = (
+    misspelt, unmarked, renamed, denied = (
         block.text.strip() for block in blocks(PAGE.read_text(encoding="utf-8").split(ERRORS)[1])
     )
     own = (walk.project / "params.yaml").read_text(encoding="utf-8")
@@ -252,6 +254,10 @@ def test_the_errors_of_the_page_are_real(walk, tmp_path, monkeypatch):
     with pytest.raises(SourceError) as source:
         open_sources(schema, sections.load_params(walk.project).system(NAME).sources, tmp_path)
     assert renamed == source.value.message
+
+    asked = Read(actor="ann", purpose="training", dataset=NAME, groups=("clinical",))
+    policy = Policy.model_validate({"format": 1, "actors": {}})
+    assert denied == f"error: {refusal(policy, asked, Path('…/access.yaml'))}"
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
