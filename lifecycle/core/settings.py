@@ -160,14 +160,18 @@ class Settings(BaseSettings):
 
 def _names_somebody(policy: Path) -> bool:
     """Whether a policy lets anybody open anything: then there are records about people, or will be."""
-    import yaml  # not with the module: hardly anybody asks
-
     try:
-        told = yaml.safe_load(policy.read_text(encoding="utf-8"))
+        text = policy.read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError):
         return True  # whoever reads it tells what is wrong with it
+    import yaml  # not before: a server of a project without one loads none
+
+    try:
+        told = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return True
     return not isinstance(told, dict) or bool(told.get("actors"))
 
 
