@@ -253,7 +253,11 @@ def _secrets(
     generations = np.ascontiguousarray(headers[:, _GENERATION]).view(">u2").ravel().tolist()
     secrets = []
     for number, generation in zip(numbers.tolist(), generations, strict=True):
-        for key in keys[number] or ():
+        held = keys[number] or ()
+        if held and held[-1].generation == generation:  # nearly always the newest
+            secrets.append(held[-1].secret)
+            continue
+        for key in held:
             if key.generation == generation:
                 secrets.append(key.secret)
                 break

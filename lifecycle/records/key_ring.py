@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from lifecycle.core.errors import ErasedError, KeyMissingError
@@ -14,6 +16,7 @@ from lifecycle.records.subject_keys import SubjectKey
 
 Generations = tuple[SubjectKey, ...]
 _ATTEMPTS = 5
+_STEADY_SECONDS = 1.0
 
 
 class SqlKeyRing:
@@ -48,11 +51,25 @@ class SqlKeyRing:
         self._cache: dict[bytes, Generations | None] = {}
         self._counted = -1
         self._lock = threading.Lock()
+        self._steady = 0
+        self._good_until = 0.0
         tell_of_forks(self)
 
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have been in the middle of a change."""
         self._lock, self._cache, self._counted = threading.Lock(), {}, -1
+        self._steady, self._good_until = 0, 0.0
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Around one read of many files: the table is looked at once a second instead of for each of them."""
+        with self._lock:
+            self._steady, self._good_until = self._steady + 1, 0.0
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._steady, self._good_until = self._steady - 1, 0.0
 
     def newest(self, refs: Sequence[bytes]) -> list[SubjectKey]:
         """The key to write with, one per ref; see ``KeyRing``."""
@@ -66,10 +83,18 @@ class SqlKeyRing:
 
     def every(self, refs: Sequence[bytes]) -> list[Generations | None]:
         """The keys of all generations, one tuple per ref; None: erased; see ``KeyRing``."""
-        with self._lock, self._table.reading() as connection:
+        with self._lock:
+            if time.monotonic() < self._good_until:
+                with suppress(KeyError):
+                    return [self._cache[ref] for ref in refs]
+            return self._looked_up(refs)
+
+    def _looked_up(self, refs: Sequence[bytes]) -> list[Generations | None]:
+        with self._table.reading() as connection:
             counted = self._table.changed(connection)
             if counted != self._counted:
                 self._cache, self._counted = {}, counted
+            self._good_until = time.monotonic() + _STEADY_SECONDS if self._steady else 0.0
             unique = dict.fromkeys(refs)
             lacking = [ref for ref in unique if ref not in self._cache]
             loaded = self._load(connection, lacking) if lacking else {}

@@ -57,7 +57,9 @@ class SealedSegment:
     def __init__(self, path: Path, stream: BinaryIO | None = None) -> None:
         self.path = path
         self._stream = stream
+        self._footer: Any = None  # parsed once: for a small file that is most of opening it
         file = self._file()
+        self._footer = file.metadata
         told = file.metadata.metadata or {}
         if not {SCHEMA, SEGMENT, BLOCKS} <= set(told):
             raise NotSealedError(
@@ -197,7 +199,9 @@ class SealedSegment:
 
     def _file(self) -> Any:
         try:
-            return pq.ParquetFile(self._stream or self.path, memory_map=self._stream is None)
+            return pq.ParquetFile(
+                self._stream or self.path, metadata=self._footer, memory_map=self._stream is None
+            )
         except (OSError, pa.ArrowException):
             raise TruncatedError(f"{self.path} is not a whole Parquet file", hint=_RESTORE) from None
 

@@ -189,7 +189,7 @@ class SystemVault:
             groups=tuple(groups),
             rows=sum(segment.rows for segment in segments),
         )
-        with self._table.at_work():  # each segment asks for its keys
+        with self._table.at_work(), self._keys.steady():  # each segment asks for its keys
             self._gate.admit(read)
             for segment in segments:
                 yield segment.read(self._keys, groups, columns)

@@ -10,7 +10,7 @@ import asyncio
 
 _RECEIVED = bytearray(256 * 1024)
 _ROOM = memoryview(_RECEIVED)
-_ZEROS = bytes(len(_RECEIVED))
+_BLANK = memoryview(bytes(len(_RECEIVED)))
 
 
 class WipedProtocol(asyncio.BufferedProtocol):
@@ -37,4 +37,4 @@ class WipedProtocol(asyncio.BufferedProtocol):
         try:
             self._receive(bytes(_ROOM[:nbytes]))
         finally:
-            _ROOM[:nbytes] = _ZEROS[:nbytes]
+            _ROOM[:nbytes] = _BLANK[:nbytes]

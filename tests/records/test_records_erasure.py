@@ -13,6 +13,7 @@ import pytest
 
 from lifecycle.core.errors import ErasedError, KeyMissingError, UnavailableError
 from lifecycle.core.sql import databases, postgresql, sqlite
+from lifecycle.records import key_ring
 from lifecycle.records.erasure import Erasure
 from lifecycle.records.identifiers import Identifiers
 from lifecycle.records.key_ring import SqlKeyRing
@@ -210,3 +211,21 @@ def test_a_backup_from_before_opens_erased_subjects_until_a_shred_epoch(url, ope
     with table.reading() as connection:
         today = {row[0] for row in connection.rows("SELECT version FROM table_keys WHERE state = 'active'")}
     assert today.isdisjoint(row[2] for row in dump(old)["subjects"])
+
+
+def test_within_a_read_of_many_files_an_erasure_counts_a_second_later_at_most(
+    opened, sqlite_url, monkeypatch
+):
+    table = opened(sqlite_url)
+    [ada, bob] = Identifiers(table, "record_number").register(["Ada", "Bob"])
+    ring = SqlKeyRing(table)
+    moment = [100.0]
+    monkeypatch.setattr(key_ring.time, "monotonic", lambda: moment[0])
+    with ring.steady():
+        [_, before] = ring.every([ada, bob])
+        Erasure(opened(sqlite_url)).erase([ada])
+        assert ring.every([bob]) == [before]
+        moment[0] += 1.0
+        assert ring.every([ada, bob]) == [None, before]
+    Erasure(opened(sqlite_url)).erase([bob])
+    assert ring.every([ada, bob]) == [None, None]  # between reads at once
