@@ -22,7 +22,7 @@ class Custodies:
     def __init__(self, open_custody: OpenCustody | None) -> None:
         self._open = open_custody
         self._held: dict[tuple[str, str], Custody] = {}
-        self._fault = ""
+        self._faults: dict[tuple[str, str], str] = {}
 
     def of(self, system: str, schema: RecordSchema) -> Custody | None:
         """The custody of a release's records; None if they are not sealed.
@@ -53,14 +53,14 @@ class Custodies:
 
     def refresh(self) -> None:
         """Take note of erasures and withdrawals; where that fails, what is known goes on counting."""
-        for (system, _), custody in [*self._held.items()]:
+        for key, custody in [*self._held.items()]:
             try:
                 custody.refresh()
             except LifecycleError as error:
-                if error.message != self._fault:
+                if error.message != self._faults.get(key):
                     logger.warning(
-                        "%s: who withdrew cannot be read, serving goes on: %s", system, error.message
+                        "%s: who withdrew cannot be read, serving goes on: %s", key[0], error.message
                     )
-                self._fault = error.message
+                self._faults[key] = error.message
             else:
-                self._fault = ""
+                self._faults.pop(key, None)
