@@ -17,7 +17,15 @@ from lifecycle.core.params import Params, SystemParams, load_params
 from lifecycle.core.settings import Settings
 from lifecycle.core.system import load_system
 from lifecycle.core.values import Value
-from lifecycle.wiring import addresses, open_ledger, open_office, open_store, schema_of_system, vault_opener
+from lifecycle.wiring import (
+    actor_of,
+    addresses,
+    open_ledger,
+    open_office,
+    open_store,
+    schema_of_system,
+    vault_opener,
+)
 
 LEAST_DISK_GB = 2
 
@@ -137,7 +145,7 @@ def _access(name: str, system: SystemParams, settings: Settings) -> Iterator[Fin
 
     def allowed() -> str:
         open_office(settings).require_training(name, schema)
-        return f"{settings.actor} may train"
+        return f"{actor_of(settings)} may train"
 
     if schema.is_sealed:
         yield _tried(f"{name}: access", allowed)

@@ -4,6 +4,7 @@
 """
 
 from lifecycle.wiring.adapters import (
+    actor_of,
     engine_loader,
     estimator_command,
     open_engine,
@@ -34,6 +35,7 @@ from lifecycle.wiring.service import addresses, capacity, serve, work
 
 __all__ = [
     "Office",
+    "actor_of",
     "addresses",
     "capacity",
     "checkout_data",
