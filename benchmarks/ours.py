@@ -24,7 +24,7 @@ from lifecycle.core.rows import encode_records
 from lifecycle.core.settings import Settings
 from lifecycle.core.values import Deployment, Release
 from lifecycle.data.reading import read_records
-from lifecycle.serving.keys import KeyFile
+from lifecycle.serving.key_file import KeyFile
 from lifecycle.wiring import open_engine, open_ledger, open_signer, open_store
 
 RECORDS = 500

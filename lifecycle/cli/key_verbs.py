@@ -12,7 +12,7 @@ from lifecycle.cli.base import Verbs, as_json_option, example, settings_now, sho
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lifecycle.serving.keys import Key
+    from lifecycle.serving.key_file import Key
 
 
 @click.group(cls=Verbs)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from lifecycle.core.purposes import TRAINING
+
 AccessGroup = Literal["identifiers", "clinical", "free text"]
 """What is opened together: who somebody is, what is measured, what somebody wrote."""
 
@@ -68,7 +70,7 @@ class Consent:
         purpose: What was agreed to: training, scoring or logging.
     """
 
-    purpose: str = "training"
+    purpose: str = TRAINING
 
 
 Role = RecordId | SubjectId | EventTime | Feature | Label | Sensitive | Consent

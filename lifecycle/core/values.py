@@ -334,6 +334,20 @@ class BatchMeasurements(Value):
     sealed: bool
     records_per_hour: float
 
+    @property
+    def sample(self) -> str:
+        """What was measured, for people.
+
+        Example:
+            >>> BatchMeasurements(rows=20000, seconds=3.21, cores=2, sealed=True, records_per_hour=1.0).sample
+            '20,000 made-up records from sealed files into sealed files in 3.2 s on 2 cores, start included'
+        """
+        files = "sealed files into sealed files" if self.sealed else "files into files"
+        cores = f"{self.cores} core{'s' if self.cores != 1 else ''}"
+        return (
+            f"{self.rows:,} made-up records from {files} in {self.seconds:.1f} s on {cores}, start included"
+        )
+
 
 class Evaluation(Value):
     """Everything that decides whether a candidate may be promoted.

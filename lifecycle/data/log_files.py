@@ -14,16 +14,11 @@ import polars as pl
 from lifecycle.core.clock import SystemClock
 from lifecycle.core.errors import ConfigError, IntegrityError
 from lifecycle.core.ports import Vault
+from lifecycle.core.purposes import INGEST, LOGGING
 from lifecycle.core.record import SUBJECT_REF, RecordSchema
 from lifecycle.data.predictions import FEATURE, SUBJECT
 
-INGEST = "ingest"
-"""The purpose for which a sealed log is opened: to match outcomes, and to take rows into a snapshot."""
-
 DRAFT = ".draft"
-
-LOGGING = "logging"
-"""The purpose that a subject withdraws whose predictions are not to be kept."""
 
 
 @dataclass(frozen=True)

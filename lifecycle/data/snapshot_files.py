@@ -13,11 +13,9 @@ import pyarrow as pa
 
 from lifecycle.core.errors import ConfigError
 from lifecycle.core.ports import Vault
+from lifecycle.core.purposes import TRAINING
 from lifecycle.core.record import RECORD_REF, SUBJECT_REF, RecordSchema
 from lifecycle.data.partitions import write_partition
-
-TRAINING = "training"
-"""The purpose for which snapshots are made and opened."""
 
 
 class SnapshotFiles(Protocol):

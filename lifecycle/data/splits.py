@@ -115,9 +115,8 @@ def _read(schema: RecordSchema, data: Path, files: SnapshotFiles) -> pl.DataFram
 def _bounds(schema: RecordSchema, params: SplitParams, rows: pl.DataFrame) -> _Bounds:
     tick = timedelta(days=1) if schema.event_time.kind == "date" else timedelta(microseconds=1)
     first, last = (rows["time"][0], rows["time"][-1]) if rows.height else (_EPOCH, _EPOCH - tick)
-    if (
-        schema.is_sealed
-    ):  # a window is shown: it must not tell, nor by its change, the day of the first person
+    if schema.is_sealed:
+        # A window is shown: it must not tell, not even by its change, the day of the first person.
         first = first.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     cut = last + tick
     test = cut - timedelta(days=params.test_days)

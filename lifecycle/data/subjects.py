@@ -9,9 +9,9 @@ import polars as pl
 
 from lifecycle.core.errors import QuarantineError
 from lifecycle.core.ports import Vault
+from lifecycle.core.purposes import TRAINING
 from lifecycle.core.record import RECORD_REF, SUBJECT_REF, RecordSchema
 from lifecycle.data.batch import ORIGIN
-from lifecycle.data.snapshot_files import TRAINING
 
 _PERSON = "#person"
 OWN = "user"

@@ -30,7 +30,6 @@ from lifecycle.evaluation.wording import (
     metric_value,
     miss,
     percent,
-    sample,
     scientific,
 )
 
@@ -188,7 +187,7 @@ def _paced(asked: Requirements, found: BatchMeasurements | None) -> Iterator[Gat
     value = found.records_per_hour if found else None
     gate = _requirement("records_per_hour", asked.records_per_hour, value, "/h", "under")
     where = "" if asked.cores is None else f" on {count(asked.cores, 'core')}"
-    told = f"{sample(found)}, in proportion" if found else gate.detail
+    told = f"{found.sample}, in proportion" if found else gate.detail
     yield gate.model_copy(
         update={
             "bound": f"{gate.bound}{where}",

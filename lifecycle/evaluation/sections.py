@@ -21,7 +21,6 @@ from lifecycle.evaluation.wording import (
     metric_gap,
     metric_value,
     percent,
-    sample,
 )
 
 _VERDICTS = {
@@ -90,7 +89,6 @@ def context(report: ReportInput) -> dict[str, Any]:
         "missed": sum(not gate.ok for gate in report.evaluation.gates),
         "measurements": report.evaluation.measurements,
         "requirements": report.params.requirements,
-        "batch": sample(report.evaluation.batch) if report.evaluation.batch else "",
         "card": card_sections(report.system.card, report.params, sealed=report.system.schema.is_sealed),
         "lineage": list(_lineage(report)),
         "seed": report.params.seed,
@@ -212,7 +210,7 @@ def _compared(report: ReportInput) -> Iterator[tuple[str, str, str]]:
         yield "Champion", trained, report.evaluation.champion[:12]
     else:
         yield "Compared with", "naive baselines: " + ", ".join(_others(report)), ""
-    test = report.lineage.test  # not the first and the last event, which are somebody's very own
+    test = report.lineage.test  # not from the first event on, which is somebody's very own
     span = f"{test.start:%Y-%m-%d} until {test.end:%Y-%m-%d}"
     yield (
         "Test rows",

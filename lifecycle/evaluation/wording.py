@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from lifecycle.core.values import BatchMeasurements
 from lifecycle.evaluation.metrics import find
 
 NARROW = "\u202f"
@@ -141,17 +140,3 @@ def _digits(value: float) -> str:
     places = max(0, 2 - math.floor(math.log10(value)))
     text = f"{value:.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def sample(found: BatchMeasurements) -> str:
-    """How the pace of a batch was measured.
-
-    Example:
-        >>> sample(BatchMeasurements(rows=20000, seconds=3.21, cores=2, sealed=True, records_per_hour=1.0))
-        '20,000 made-up records from sealed files into sealed files in 3.2 s on 2 cores, start included'
-    """
-    files = "sealed files into sealed files" if found.sealed else "files into files"
-    return (
-        f"{found.rows:,} made-up records from {files} in {found.seconds:.1f} s on "
-        f"{count(found.cores, 'core')}, start included"
-    )

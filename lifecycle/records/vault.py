@@ -16,6 +16,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from lifecycle.core.errors import ConfigError, KeyMissingError, ManifestError
 from lifecycle.core.ports import Signer
+from lifecycle.core.purposes import COMPACTION
 from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
 from lifecycle.core.suggest import nearest
 from lifecycle.records import manifest
@@ -33,9 +34,6 @@ from lifecycle.records.sealing import seal_segment
 from lifecycle.records.segment import Opened, SealedSegment
 from lifecycle.records.segment_keys import SegmentKey, SegmentKeys
 from lifecycle.records.subject_keys import REF_BYTES
-
-COMPACTION = "compaction"
-"""The purpose for which segments of a prediction log are opened."""
 
 _RECORD_REF = b"lifecycle record ref v1\0"
 

@@ -127,11 +127,7 @@ def _measured(found: Measurements | None) -> str:
 def _paced(found: BatchMeasurements | None) -> str:
     if found is None:
         return ""
-    files = "sealed files into sealed files" if found.sealed else "files into files"
-    return (
-        f"**Measured** on {found.rows:,} made-up records from {files}: {found.seconds:.1f} s on "
-        f"{found.cores} cores, {found.records_per_hour:,.0f} records an hour in proportion"
-    )
+    return f"**Measured** on {found.sample}: {found.records_per_hour:,.0f} records an hour in proportion"
 
 
 def _card(told: Told) -> str:

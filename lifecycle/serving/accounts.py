@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lifecycle.core.purposes import LOGGING
 from lifecycle.serving.exchange import Asked, Request
 from lifecycle.serving.live_release import LiveRelease
 from lifecycle.serving.log.entries import PredictionEntry, Share
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from lifecycle.serving.log.writer import Appender, PredictionLog
     from lifecycle.serving.metrics import Metrics
     from lifecycle.serving.tracing import Spans
-
-SCORING, LOGGING = "scoring", "logging"
-"""Purposes that a subject may withdraw their consent to."""
 
 Settled = Callable[[bool], None]
 """Told whether an entry is in the log as safely as promised; raises nothing."""

@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from lifecycle.serving.accounts import LOGGING, Accounts
+from lifecycle.core.purposes import LOGGING
+from lifecycle.serving.accounts import Accounts
 from lifecycle.serving.desk import Send, Work
 from lifecycle.serving.exchange import Reply, Request
 from lifecycle.serving.keys import Access

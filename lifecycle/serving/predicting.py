@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from lifecycle.core.errors import OverloadedError
 from lifecycle.core.ports import Custody
+from lifecycle.core.purposes import SCORING
 from lifecycle.core.suggest import nearest
-from lifecycle.serving.accounts import SCORING, Account, Accounts
+from lifecycle.serving.accounts import Account, Accounts
 from lifecycle.serving.desk import Send, Work, as_problem, overloaded, wanted
 from lifecycle.serving.exchange import Answers, Asked, Format, Reply, Request
 from lifecycle.serving.formats.typed import TypedJson

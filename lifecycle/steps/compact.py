@@ -22,9 +22,10 @@ from lifecycle.data.log_writing import PartWriter
 from lifecycle.serving.log.recovery import closed_segments, recover
 from lifecycle.serving.log.retention import announce_deletion, first_day_kept
 from lifecycle.serving.log.unsealing import key_names
+from lifecycle.serving.log.writer import OUTCOMES, PREDICTIONS
 from lifecycle.steps.segments import SegmentTables
 
-SEGMENT_FOLDERS = ("segments", "outcome-segments")
+SEGMENT_FOLDERS = (PREDICTIONS, OUTCOMES)
 """Where segments lie below a system's folder of the log."""
 
 _GROUP_BYTES = 64 << 20

@@ -25,6 +25,7 @@ from lifecycle.core.ports import (
     Signer,
     Workspace,
 )
+from lifecycle.core.purposes import TRAINING
 from lifecycle.core.release import MODEL, REFERENCE, SCHEMA, SKOPS, read_engine, write_release
 from lifecycle.core.system import System, load_system
 from lifecycle.core.trigger import Trigger
@@ -111,8 +112,6 @@ class Loop:
     def _may_train(self, system: System) -> None:
         """Told before the first row is read, rather than by a stage when months of them are sealed."""
         if (vault := self.open_vault(system.schema)) is not None:
-            from lifecycle.data.snapshot_files import TRAINING
-
             vault.check(system.schema.trained_on, TRAINING)
 
     def train(self, snapshot: Snapshot) -> TrainingRun:

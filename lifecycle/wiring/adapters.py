@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lifecycle.core.record import RecordSchema
     from lifecycle.data.log_parts import CompactedLog
     from lifecycle.data.workspace import GitDvcWorkspace
-    from lifecycle.serving.keys import KeyFile
+    from lifecycle.serving.key_file import KeyFile
 
 
 def open_signer(settings: Settings) -> Signer:
@@ -156,7 +156,7 @@ def estimator_command(root: Path) -> tuple[str, ...]:
 
 def open_keys(settings: Settings) -> KeyFile:
     """The API keys of this project."""
-    from lifecycle.serving.keys import KeyFile
+    from lifecycle.serving.key_file import KeyFile
 
     return KeyFile(settings.key_file)
 

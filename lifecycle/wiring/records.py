@@ -193,7 +193,7 @@ class Office:
             ConfigError: There is no policy, or it has faults.
             AccessDeniedError: The policy does not allow it.
         """
-        from lifecycle.data.snapshot_files import TRAINING
+        from lifecycle.core.purposes import TRAINING
         from lifecycle.records.access import refusal
         from lifecycle.records.entries import Read
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from lifecycle.core.record import Record
 from lifecycle.core.roles import EventTime, Feature, Label, RecordId, Sensitive, SubjectId
-from lifecycle.core.system import System
+from tests.untrained import untrained
 
 
 class Visit(Record):
@@ -20,15 +20,4 @@ class Visit(Record):
     weight: Annotated[float, Label(unit="kg", delay=timedelta(0)), Sensitive()]
 
 
-def _no_model(_seed: int) -> Any:
-    raise NotImplementedError
-
-
-SYSTEM = System(
-    name="clinic",
-    record=Visit,
-    task="regression",
-    build_model=_no_model,
-    metrics=("mae",),
-    primary="mae",
-)
+SYSTEM = untrained("clinic", Visit)

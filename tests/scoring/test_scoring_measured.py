@@ -56,7 +56,8 @@ def test_a_sample_takes_the_steps_of_a_job_and_leaves_nothing(world, measure, mo
     found = measure(cores=1)
     assert (found.rows, found.sealed) == (ROWS, sealed)
     assert found.cores == (1 if hasattr(os, "sched_setaffinity") else cores())
-    assert found.records_per_hour == pytest.approx(3600 * ROWS / found.seconds, rel=0.2)
+    hour, rounding = 3600 * ROWS, 0.0006  # seconds are told in whole milliseconds
+    assert hour / (found.seconds + rounding) <= found.records_per_hour <= hour / (found.seconds - rounding)
     assert list((world.root / "scratch").iterdir()) == []
     parts = [("part-00000.parquet", 100), ("part-00001.parquet", 100), ("part-00002.parquet", 50)]
     assert sorted(admitted) == ([*parts, ("sample-00000000.parquet", ROWS)] if sealed else [])

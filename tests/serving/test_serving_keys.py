@@ -11,7 +11,8 @@ import pytest
 from lifecycle.core.errors import AccessDeniedError, ConfigError, IntegrityError, StateError, StorageError
 from lifecycle.serving.app import create_app
 from lifecycle.serving.exchange import Request
-from lifecycle.serving.keys import KeyFile, KeyRing, require_keys
+from lifecycle.serving.key_file import KeyFile
+from lifecycle.serving.keys import KeyRing, require_keys
 from lifecycle.serving.problems import ProblemError
 from tests.serving.conftest import HOME, LANES, NOON, Service, eventually, promote
 

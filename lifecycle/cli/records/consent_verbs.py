@@ -8,14 +8,13 @@ import click
 
 from lifecycle.cli.base import Verbs, as_json_option, example, moment, settings_now, show, system_argument
 from lifecycle.cli.records.base import about_a_person, open_office, ref_argument, subject_of, trained_on
+from lifecycle.core.purposes import CONSENTED, TRAINING
 
 if TYPE_CHECKING:
     from lifecycle.core.erasure import AffectedVersion
 
-_PURPOSES = ("training", "scoring", "logging")
-
 purpose_option = click.option(
-    "--purpose", type=click.Choice(_PURPOSES), required=True, help="What the records may be used for."
+    "--purpose", type=click.Choice(CONSENTED), required=True, help="What the records may be used for."
 )
 since_option = click.option(
     "--since", metavar="TIME", help="From when on it holds (ISO 8601; default: now); may lie in the past."
@@ -96,7 +95,7 @@ def _record(
     record([subject], purpose, holds)
     told = {"ref": subject.hex(), "purpose": purpose, "granted": granted, "since": holds.isoformat()}
     said = f"{subject.hex()}: {purpose} {word} since {holds:%Y-%m-%d %H:%M} UTC"
-    if granted or purpose != "training":
+    if granted or purpose != TRAINING:
         show(told, said, as_json)
         return
     if not as_json:

@@ -12,6 +12,7 @@ import polars as pl
 from lifecycle.core.errors import ConfigError, StateError
 from lifecycle.core.params import SourceParams
 from lifecycle.core.ports import Vault
+from lifecycle.core.purposes import SCORING
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.release import file_entry
 from lifecycle.core.scoring import InputFile, Reading
@@ -19,9 +20,6 @@ from lifecycle.core.suggest import nearest
 from lifecycle.data import source_parquet
 from lifecycle.data.batch import ROW, Batch
 from lifecycle.data.sources import columns_of, files, name_of, open_sources, read_batches
-
-SCORING = "scoring"
-"""The purpose for which records are scored."""
 
 _KINDS = {
     "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.zst"),

@@ -10,13 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lifecycle.core.ports import Vault
+from lifecycle.core.purposes import SCORING
 from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
 from lifecycle.core.rows import Tensors, encode
 from lifecycle.core.scoring import ScoreCounts
 from lifecycle.data.batch import ROW
 from lifecycle.data.reading import as_column
 from lifecycle.data.scoring.chunks import Chunk, Piece
-from lifecycle.data.scoring.inputs import SCORING
 from lifecycle.data.tables import FAULTS, screen
 
 PERSON = "#person"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from lifecycle.core.roles import Sensitive, SubjectId
-from lifecycle.core.system import System
 from tests.serving.conftest import Home
+from tests.untrained import untrained
 
 
 class OwnedHome(Home):
@@ -15,15 +15,4 @@ class OwnedHome(Home):
     owner: Annotated[str, SubjectId(), Sensitive("identifiers")]
 
 
-def _no_model(_seed: int) -> Any:
-    raise NotImplementedError
-
-
-SYSTEM = System(
-    name="homes",
-    record=OwnedHome,
-    task="regression",
-    build_model=_no_model,
-    metrics=("mae",),
-    primary="mae",
-)
+SYSTEM = untrained("homes", OwnedHome)

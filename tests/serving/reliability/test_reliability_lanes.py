@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lifecycle.records.signing import Ed25519Signer
 from lifecycle.serving.app import create_app
-from lifecycle.serving.keys import KeyFile, KeyRing
+from lifecycle.serving.key_file import KeyFile
+from lifecycle.serving.keys import KeyRing
 from lifecycle.serving.store import VerifiedReleaseStore
 from tests.serving.conftest import HOME, LANES, NOON, Releases, Service, eventually, promote
 from tests.serving.reliability.project import outcome
