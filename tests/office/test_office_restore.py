@@ -71,12 +71,17 @@ def kept(request, tmp_path, monkeypatch) -> Kept:
     return Kept(clinic, lambda: clone(name, f"{name}_copy"), lambda: clone(f"{name}_copy", name))
 
 
-def test_an_old_key_table_is_followed_by_erasing_again_and_dead_after_a_shred_epoch(kept):
-    clinic = kept.clinic
+def scored(clinic) -> list[bytes]:
+    """Three people with two sealed scores each; whoever acts here may open, erase and shred."""
     clinic.allow(["erase", "shred"], care=["clinical"])
     refs = clinic.admit(3)
     clinic.seal(clinic.root / "scores" / "part-00000.parquet", refs, rows=2)
     clinic.vault.close(clinic.root / "scores")
+    return refs
+
+
+def test_an_old_key_table_is_followed_by_erasing_again_and_dead_after_a_shred_epoch(kept):
+    clinic, refs = kept.clinic, scored(kept.clinic)
     kept.backup()
     assert kept.rows() == [6, 0]
     clinic.run("erase", "clinic", refs[0].hex(), "--yes")
@@ -99,11 +104,7 @@ def test_an_old_key_table_is_followed_by_erasing_again_and_dead_after_a_shred_ep
 
 
 def test_a_backup_from_after_the_shred_epoch_is_whole(kept):
-    clinic = kept.clinic
-    clinic.allow(["erase", "shred"], care=["clinical"])
-    refs = clinic.admit(3)
-    clinic.seal(clinic.root / "scores" / "part-00000.parquet", refs, rows=2)
-    clinic.vault.close(clinic.root / "scores")
+    clinic, refs = kept.clinic, scored(kept.clinic)
     clinic.run("erase", "clinic", refs[0].hex(), "--yes")
     clinic.run("shred", "--yes")
     kept.backup()
