@@ -1,8 +1,8 @@
-"""The envelope: one authenticated ciphertext, bound to the place where it belongs. Version 1.
+"""The envelope: one authenticated ciphertext, bound to the place where it belongs. Version 2.
 
     offset  bytes
          0      3  magic            "LSE"
-         3      1  version          1
+         3      1  version          2
          4      1  suite            1: AES-256-GCM, 2: AES-256-SIV
          5      1  flags            0
          6      2  generation       of the subject's key, big-endian
@@ -10,10 +10,10 @@
         40     12  nonce            random (suite 1), zero (suite 2)
         52      …  suite 1: ciphertext ‖ tag 16; suite 2: tag 16 ‖ ciphertext, as RFC 5297 has it
 
-Key and commitment are HMAC-SHA512(subject key, label ‖ dataset ‖ access group). Neither suite commits to
-its key by itself: for GCM, one ciphertext that opens under two keys was built. The associated data is,
-each part after its length: the whole header, dataset, segment, fingerprint of the schema, access group,
-block, subject ref, first row and number of rows.
+Key and commitment are BLAKE2b(label ‖ dataset ‖ access group), keyed with the subject key. Neither suite
+commits to its key by itself: for GCM, one ciphertext that opens under two keys was built. The associated
+data is, each part after its length: the whole header, dataset, segment, fingerprint of the schema, access
+group, block, subject ref, first row and number of rows.
 
 Envelopes are sealed and opened many at a time: what is the same for all is laid out once, by numpy.
 """
@@ -43,7 +43,7 @@ from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
 Buffer = bytes | bytearray | memoryview
 
 MAGIC = b"LSE"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 52
 TAG_BYTES = 16
 OVERHEAD = HEADER_BYTES + TAG_BYTES
@@ -218,8 +218,8 @@ def _batches(count: int) -> Iterator[slice]:
 
 def _headers(suite: Suite, place: Place, sealed: memoryview, offsets: Numbers, numbers: Numbers) -> Bytes:
     """The headers of chunks, uint8 (chunks, 52), once they were found to be of the one known form."""
-    raw = np.frombuffer(sealed, np.uint8)
-    headers: Bytes = np.lib.stride_tricks.sliding_window_view(raw, HEADER_BYTES)[offsets[numbers]]
+    starts = np.ndarray(len(sealed) - HEADER_BYTES + 1, f"V{HEADER_BYTES}", sealed, strides=1)
+    headers: Bytes = starts[offsets[numbers]].view(np.uint8).reshape(len(numbers), HEADER_BYTES)
     known = np.frombuffer(MAGIC + bytes([VERSION, suite, 0]), np.uint8)
     if not (headers[:, : _GENERATION.start] == known).all():
         _refuse_form(suite, place, headers, numbers)
@@ -251,22 +251,20 @@ def _secrets(
 ) -> list[bytes]:
     """The subject keys of the generations that the headers name."""
     generations = np.ascontiguousarray(headers[:, _GENERATION]).view(">u2").ravel().tolist()
+    held = [keys[number] or () for number in numbers.tolist()]
+    newest = [every[-1] for every in held if every]
+    if [key.generation for key in newest] == generations:  # nearly always
+        return [key.secret for key in newest]
     secrets = []
-    for number, generation in zip(numbers.tolist(), generations, strict=True):
-        held = keys[number] or ()
-        if held and held[-1].generation == generation:  # nearly always the newest
-            secrets.append(held[-1].secret)
-            continue
-        for key in held:
-            if key.generation == generation:
-                secrets.append(key.secret)
-                break
-        else:
+    for number, generation, every in zip(numbers.tolist(), generations, held, strict=True):
+        named = [key.secret for key in every if key.generation == generation]
+        if not named:
             raise KeyMissingError(
                 f"{place}: chunk {number} names generation {generation} of its subject's key, "
                 "which the key table does not hold",
                 hint="restore the newest backup of the key table, or the segment",
             )
+        secrets += named
     return secrets
 
 

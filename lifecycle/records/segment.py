@@ -119,7 +119,7 @@ class SealedSegment:
             columns: dict[str, Any] = {}
             orders: list[Numbers] = []
             for group, names in wanted.items():
-                sealed = block.column(f"sealed:{group}").combine_chunks()
+                sealed = _whole(block.column(f"sealed:{group}"))
                 found, order = self._open_group(sealed, chunks, held, layouts[group], number, group, names)
                 columns |= found
                 orders.append(order)
@@ -215,7 +215,7 @@ class SealedSegment:
             columns = [pa.field("ref", REF), pa.field("n", pa.uint32())]
             columns += [pa.field(name, pa.large_binary()) for name in names[2:]]
             block = block.cast(pa.schema(columns))
-            refs = block.column("ref").combine_chunks()
+            refs = _whole(block.column("ref"))
         except (OSError, ValueError, pa.ArrowException):
             raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
         raw = np.frombuffer(
@@ -228,3 +228,8 @@ class SealedSegment:
                 hint=_RESTORE,
             )
         return block, Chunks.of(raw.reshape(-1, REF_BYTES), counts)
+
+
+def _whole(column: Any) -> Any:
+    """A column in one piece; ``combine_chunks`` copies even what is in one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
