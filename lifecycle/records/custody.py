@@ -7,17 +7,15 @@ where nobody ever objected.
 
 from __future__ import annotations
 
-import hmac
 import threading
 import time
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lifecycle.core.ports import SegmentKey as Key
 from lifecycle.core.record import RecordSchema
 from lifecycle.core.sql.databases import Connection
-from lifecycle.records.identifiers import BLIND_BYTES, tombstone, tombstone_key
+from lifecycle.records.blind_index import BlindKey
 from lifecycle.records.key_table import KeyTable, index_of
 from lifecycle.records.segment_keys import SegmentKey, SegmentKeys
 
@@ -30,23 +28,23 @@ class _Objections:
     """What is known at one moment.
 
     Attributes:
-        keys: Secrets of the column's index, and those of its tombstones, by version.
+        keys: Of the column's index.
         erased: Digests of erased subjects, with the version of their key.
         withdrawn: Per purpose the index entries of those who withdrew, with the version of their key.
     """
 
-    keys: dict[int, tuple[bytes, bytes]]
+    keys: tuple[BlindKey, ...]
     erased: frozenset[tuple[int, bytes]]
     withdrawn: dict[str, frozenset[tuple[int, bytes]]]
 
     def holds(self, subject: str, purpose: str) -> bool:
         """Whether somebody was erased, or has withdrawn their consent to a purpose."""
-        said, text = self.withdrawn.get(purpose, frozenset()), unicodedata.normalize("NFC", subject).encode()
-        for version, (secret, grave) in self.keys.items():
-            blind = hmac.digest(secret, text, "sha256")[:BLIND_BYTES]
-            if (version, blind) in said:
+        said = self.withdrawn.get(purpose, frozenset())
+        for key in self.keys:
+            entry = key.entry(subject)
+            if (key.version, entry) in said:
                 return True
-            if self.erased and (version, tombstone(grave, blind)) in self.erased:
+            if self.erased and (key.version, key.tombstone(entry)) in self.erased:
                 return True
         return False
 
@@ -67,7 +65,7 @@ class SystemCustody:
         self._lock = threading.Lock()
         self._counted = 0  # as in a new key table
         self._read_at = float("-inf")
-        self._objections = _Objections({}, frozenset(), {})
+        self._objections = _Objections((), frozenset(), {})
 
     @property
     def moved(self) -> int:
@@ -89,7 +87,7 @@ class SystemCustody:
             keys = self._table.live_keys(index_of(self._field))
             with self._table.reading() as connection:
                 self._objections = _Objections(
-                    {key.version: (key.secret, tombstone_key(key)) for key in keys},
+                    tuple(map(BlindKey, keys)),
                     frozenset(self._erased(connection)),
                     self._withdrawn(connection),
                 )

@@ -8,7 +8,7 @@ from datetime import datetime
 from lifecycle.core.clock import parse_moment
 from lifecycle.core.errors import KeyMissingError
 from lifecycle.core.sql.databases import Connection
-from lifecycle.records.identifiers import tombstone, tombstone_key
+from lifecycle.records.blind_index import BlindKey
 from lifecycle.records.key_table import KeyTable
 
 
@@ -100,15 +100,16 @@ class Erasure:
             self._table.changed(connection)
             query = "SELECT version FROM table_keys WHERE purpose LIKE 'index/%' AND state <> 'destroyed'"
             keys = self._table.keys(connection, [version for (version,) in connection.rows(query)])
-        secrets = {version: tombstone_key(key) for version, key in (keys or {}).items()}
+        blind_keys = {version: BlindKey(key) for version, key in (keys or {}).items()}
         with self._table.writing() as connection:
             query = "SELECT subject_ref FROM tombstones WHERE state = 'requested'"
             refs = [ref for (ref,) in connection.rows(query)]
             query = "SELECT field, version, blind FROM identifiers WHERE subject_ref IN ({among})"
             entries = list(connection.rows_among(query, refs))
-            if any(version not in secrets for _, version, _ in entries):
+            if any(version not in blind_keys for _, version, _ in entries):
                 return False
-            self._bury(connection, refs, [(f, v, tombstone(secrets[v], blind)) for f, v, blind in entries])
+            refused = [(field, version, blind_keys[version].tombstone(b)) for field, version, b in entries]
+            self._bury(connection, refs, refused)
         return True
 
     def _bury(self, connection: Connection, refs: list[bytes], refused: list[tuple[str, int, bytes]]) -> None:

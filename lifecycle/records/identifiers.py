@@ -6,18 +6,16 @@ how many identifiers there are; with the column's key too (so with the key provi
 
 from __future__ import annotations
 
-import hmac
 import os
-import unicodedata
 from collections.abc import Sequence
 
 from lifecycle.core.errors import DeclarationError, ErasedError
 from lifecycle.core.sql.databases import Connection
+from lifecycle.records.blind_index import BlindKey
 from lifecycle.records.key_table import KeyTable, index_of, subjects_of
 from lifecycle.records.subject_keys import REF_BYTES, SECRET_BYTES
 from lifecycle.records.wrapping import TableKey
 
-BLIND_BYTES = 16
 _ENOUGH_TO_JUDGE = 200
 _MOST_REPEATS = 20
 
@@ -130,9 +128,9 @@ class Identifiers:
             "SELECT version, digest, 1 FROM refused_identifiers "
             "WHERE field = ? AND version = ? AND digest IN ({among})"
         )
-        secrets = {key.version: tombstone_key(key) for key in keys}
+        blind_keys = {key.version: BlindKey(key) for key in keys}
         digests = {
-            text: {version: tombstone(secrets[version], blind) for version, blind in entries.items()}
+            text: {version: blind_keys[version].tombstone(blind) for version, blind in entries.items()}
             for text, entries in blinds.items()
         }
         found = _asked(connection, query, self._field, digests)
@@ -181,27 +179,10 @@ class Identifiers:
         return refs
 
 
-def tombstone_key(key: TableKey) -> bytes:
-    """By which entries under an index key become tombstones."""
-    return hmac.digest(key.secret, b"lifecycle tombstone", "sha256")
-
-
-def tombstone(secret: bytes, blind: bytes) -> bytes:
-    """What stays of an index entry when its subject is erased."""
-    return hmac.digest(secret, blind, "sha256")[:BLIND_BYTES]
-
-
 def _blinds(keys: Sequence[TableKey], identifiers: Sequence[str]) -> dict[str, dict[int, bytes]]:
     """Per identifier its index entry under each key, by the key's version."""
-    return {
-        text: {
-            key.version: hmac.digest(key.secret, unicodedata.normalize("NFC", text).encode(), "sha256")[
-                :BLIND_BYTES
-            ]
-            for key in keys
-        }
-        for text in identifiers
-    }
+    blind_keys = [BlindKey(key) for key in keys]
+    return {text: {key.version: key.entry(text) for key in blind_keys} for text in identifiers}
 
 
 def _asked(

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from lifecycle.core.errors import IntegrityError
-from lifecycle.records import wrapping
+from lifecycle.records import blind_index, wrapping
+from lifecycle.records.blind_index import BLIND_BYTES, BlindKey
 from lifecycle.records.derivation import keyed_hashes
 from lifecycle.records.envelope import TAG_BYTES
-from lifecycle.records.identifiers import BLIND_BYTES, _blinds, tombstone
 from lifecycle.records.private_files import store_private
 from lifecycle.records.providers import keyset
 from lifecycle.records.providers.keyset import Keyset
@@ -129,11 +129,11 @@ RFC_4231 = [  # key, data, HMAC-SHA-256
 
 @pytest.mark.parametrize(("key", "data", "expected"), RFC_4231)
 def test_the_keyed_hashes_of_identifiers_agree_with_rfc_4231(key, data, expected):
-    key, data = bytes.fromhex(key), bytes.fromhex(data)
-    assert tombstone(key, data) == bytes.fromhex(expected)[:BLIND_BYTES]
-    if data.isascii():  # a key that is shorter than a block is filled with zeros: of ours, 32 bytes are given
-        blinds = _blinds([TableKey(1, key.ljust(32, b"\0"))], [data.decode()])
-        assert blinds[data.decode()] == {1: bytes.fromhex(expected)[:BLIND_BYTES]}
+    # A key that is shorter than a block is filled with zeros: of ours, 32 bytes are given.
+    key, data = BlindKey(TableKey(1, bytes.fromhex(key).ljust(32, b"\0"))), bytes.fromhex(data)
+    if data.isascii():
+        assert key.entry(data.decode()) == bytes.fromhex(expected)[:BLIND_BYTES]
+    assert blind_index._digest(key._entries, data) == bytes.fromhex(expected)[:BLIND_BYTES]
 
 
 def test_the_derivation_passes_the_self_test_of_rfc_7693():
