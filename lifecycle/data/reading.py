@@ -92,12 +92,14 @@ def _join(
         if not path.is_file():
             raise _differs(f"{data} has no {path.name}, which the split names")
         paths.append(path)
-    types = {field.name: DTYPES[field.kind] for field in schema.fields} | {RECORD_REF: pl.String()}
     wanted = list(dict.fromkeys([files.key, schema.event_time.name, *names]))
-    found, erased = files.read(paths, wanted)
-    empty = pl.LazyFrame(schema={name: types[name] for name in wanted})
+    if paths:
+        found, erased = files.read(paths, wanted)
+    else:
+        types = {field.name: DTYPES[field.kind] for field in schema.fields} | {RECORD_REF: pl.String()}
+        found, erased = pl.LazyFrame(schema={name: types[name] for name in wanted}), 0
     key = pl.col(files.key).cast(pl.String).alias("#record_id")
-    rows = pl.concat([empty, *found]).select(key, moment(schema).alias("#time"), *names)
+    rows = found.select(key, moment(schema).alias("#time"), *names)
     frame = entries.lazy().join(rows, on="#record_id", how="inner", maintain_order="left").collect()
     if not entries.height - erased <= frame.height <= entries.height:
         raise _differs(f"{data} holds {frame.height} of the {entries.height} records that the split names")

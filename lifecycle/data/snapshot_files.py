@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -16,6 +16,9 @@ from lifecycle.core.ports import Vault
 from lifecycle.core.purposes import TRAINING
 from lifecycle.core.record import RECORD_REF, SUBJECT_REF, RecordSchema
 from lifecycle.data.partitions import write_partition
+
+PARTITION = "#partition"
+"""The column that names the partition of a row; no field of a record is called so."""
 
 
 class SnapshotFiles(Protocol):
@@ -39,8 +42,13 @@ class SnapshotFiles(Protocol):
         """A snapshot is whole: all its partitions are in the folder."""
         ...
 
-    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[list[pl.LazyFrame], int]:
-        """Columns of each partition, and how many rows are not among them because they were erased."""
+    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+        """Columns of the rows of one partition or more, in their order.
+
+        Returns:
+            The columns, and the name of each row's partition as ``PARTITION``; how many rows are not among
+            them because they were erased.
+        """
         ...
 
     def put(self, rows: pl.DataFrame, path: Path) -> None:
@@ -70,9 +78,10 @@ class ClearFiles:
     def finish(self, folder: Path) -> None:
         """Nothing to do."""
 
-    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[list[pl.LazyFrame], int]:
-        """Columns of each partition; only they are read."""
-        return [pl.scan_parquet(path).select(*columns) for path in paths], 0
+    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+        """Columns of partitions; only they are read."""
+        named = {path: pl.lit(path.stem).alias(PARTITION) for path in paths}
+        return pl.concat([pl.scan_parquet(path).select(*columns, name) for path, name in named.items()]), 0
 
     def put(self, rows: pl.DataFrame, path: Path) -> None:
         """Let rows wait."""
@@ -104,21 +113,16 @@ class SealedFiles:
         """Sign the snapshot."""
         self._vault.close(folder)
 
-    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[list[pl.LazyFrame], int]:
-        """Columns of each partition, opened in memory."""
+    def read(self, paths: Sequence[Path], columns: Sequence[str]) -> tuple[pl.LazyFrame, int]:
+        """Columns of partitions, opened in memory."""
         names = list(dict.fromkeys(name for name in columns if name != SUBJECT_REF))
         opened = list(self._vault.open(paths, names, TRAINING))
-        if not opened:
-            return [], 0
-        # Handed over in one go: for hundreds of small tables that takes longer than to open them.
-        rows = pl.DataFrame(pl.from_arrow(pa.concat_tables([it.table for it in opened])))
-        sizes = [it.table.num_rows for it in opened]
-        starts = accumulate(sizes, initial=0)
-        frames = [
-            rows.slice(start, size).lazy().select(*columns)
-            for start, size in zip(starts, sizes, strict=False)
-        ]
-        return frames, sum(it.dropped for it in opened)
+        # Handed over in one piece: hundreds of small tables take longer than it takes to open them.
+        table = pa.concat_tables([it.table for it in opened]).combine_chunks()
+        whose = np.repeat(np.arange(len(opened)), [it.table.num_rows for it in opened])
+        partition = pl.Series(PARTITION, [path.stem for path in paths]).gather(whose)
+        rows = pl.DataFrame(pl.from_arrow(table)).select(*columns).with_columns(partition)
+        return rows.lazy(), sum(it.dropped for it in opened)
 
     def put(self, rows: pl.DataFrame, path: Path) -> None:
         """Let rows wait, readable by this object alone."""

@@ -26,7 +26,7 @@ from lifecycle.core.record import RecordSchema
 from lifecycle.core.values import Split, Window
 from lifecycle.data.parsing import DTYPES
 from lifecycle.data.partitions import list_partitions, storage_errors, write_partition
-from lifecycle.data.snapshot_files import SnapshotFiles, snapshot_files
+from lifecycle.data.snapshot_files import PARTITION, SnapshotFiles, snapshot_files
 from lifecycle.data.tables import moment
 
 _PARTS = ("train", "validation", "test")
@@ -94,13 +94,11 @@ def _read(schema: RecordSchema, data: Path, files: SnapshotFiles) -> pl.DataFram
     if not data.is_dir():
         raise StateError(f"there is no snapshot in {data}", hint="lifecycle data checkout SYSTEM brings it")
     subject = pl.col(files.subject) if files.subject else pl.lit(None, pl.String)
-    columns = [pl.col(files.key), moment(schema).alias("time"), subject.alias("subject")]
-    paths = list_partitions(data)
-    wanted = [files.key, schema.event_time.name, *([files.subject] if files.subject else [])]
-    found, _ = files.read(paths, wanted)
-    frames = [
-        frame.select(*columns, pl.lit(path.stem).alias("month"))
-        for path, frame in zip(paths, found, strict=True)
+    columns = [
+        pl.col(files.key),
+        moment(schema).alias("time"),
+        subject.alias("subject"),
+        pl.col(PARTITION).alias("month"),
     ]
     types = {
         files.key: DTYPES["text"],
@@ -108,7 +106,10 @@ def _read(schema: RecordSchema, data: Path, files: SnapshotFiles) -> pl.DataFram
         "subject": pl.String(),
         "month": pl.String(),
     }
-    rows = pl.concat(frames or [pl.LazyFrame(schema=types)]).collect()
+    rows = pl.DataFrame(schema=types)
+    if paths := list_partitions(data):
+        wanted = [files.key, schema.event_time.name, *([files.subject] if files.subject else [])]
+        rows = files.read(paths, wanted)[0].select(*columns).collect()
     return rows.sort("time", files.key).with_columns(pl.col(files.key).cast(pl.String).alias("record_id"))
 
 

@@ -111,12 +111,15 @@ class Column:
             case "nothing":
                 return pa.nulls(len(values), self.stored).cast(self.type)
             case "bit":
-                return pa.array(values.astype(np.bool_), mask=nulls).cast(self.type)
+                return self.restore(pa.array(values.astype(np.bool_), mask=nulls))
             case "code":
-                codes = pa.array(values.astype(np.int32), mask=nulls)
-                return self.restore(
-                    pa.DictionaryArray.from_arrays(codes, pa.array(self.choices, pa.string()))
+                codes, choices = (
+                    pa.array(values.astype(np.int32), mask=nulls),
+                    pa.array(self.choices, pa.string()),
                 )
+                if not pa.types.is_dictionary(self.type):
+                    return cast(choices, self.type).take(codes)
+                return self.restore(pa.DictionaryArray.from_arrays(codes, choices))
             case "decimal" if cell.width < 8:
                 values = np.divide(values, 10.0**cell.scale, out=empty(len(values), np.dtype("<f8")))
             case "integer":
@@ -133,12 +136,17 @@ class Column:
     def restore(self, array: Any) -> Any:
         """The array in the type that the table had."""
         if not pa.types.is_dictionary(self.type):
-            return array if array.type.equals(self.type) else array.cast(self.type)
+            return cast(array, self.type)
         if not pa.types.is_dictionary(array.type):
             array = array.dictionary_encode()
         words = array.dictionary.cast(self.stored)
         codes = array.indices.cast(self.type.index_type)
         return pa.DictionaryArray.from_arrays(codes, words, ordered=self.type.ordered)
+
+
+def cast(array: Any, kind: Any) -> Any:
+    """The array as another Arrow type; to cast it to its own takes as long as to another."""
+    return array if array.type.equals(kind) else array.cast(kind)
 
 
 def empty(count: int, dtype: np.dtype[Any]) -> Values:

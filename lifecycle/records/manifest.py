@@ -12,7 +12,7 @@ a dataset verifies it without being able to read a row, and it still verifies wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -165,26 +165,32 @@ def read_manifest(
     return manifest
 
 
-def verify_segments(folder: Path, manifest: SegmentManifest) -> Iterator[tuple[SegmentEntry, Path]]:
-    """The files of a manifest in its order, each once its digest was found right.
+def verify_segments(folder: Path, manifest: SegmentManifest, wanted: Collection[Path]) -> None:
+    """Return when the folder holds the files of a manifest and no others, and those wanted are unchanged.
+
+    Args:
+        folder: Of the dataset.
+        manifest: As ``read_manifest`` gave it.
+        wanted: The files that are going to be read; of the others, content is nobody's concern now.
 
     Raises:
         ManifestError: A file is missing, changed, or named by nobody.
     """
-    named = {entry.name for entry in manifest.segments}
-    if strange := sorted({path.name for path in folder.glob("*.parquet")} - named):
+    named = {entry.name: entry for entry in manifest.segments}
+    there = {path.name for path in folder.glob("*.parquet")}
+    if strange := sorted((there | {path.name for path in wanted}) - set(named)):
         raise ManifestError(
-            f"{folder} holds {', '.join(strange)}, which its manifest does not name", hint=_RESTORE
+            f"{folder} holds {', '.join(strange)}, which its manifest does not name",
+            hint=_RESTORE,
         )
-    for entry in manifest.segments:
-        path = folder / entry.name
-        if not path.is_file():
-            raise ManifestError(f"segment {entry.name} of {manifest.dataset!r} is missing", hint=_RESTORE)
+    if missing := sorted(set(named) - there):
+        raise ManifestError(f"{folder} lacks {', '.join(missing)}, which its manifest names", hint=_RESTORE)
+    for path in wanted:
+        entry = named[path.name]
         if _weigh(path) != (entry.size, entry.sha256):
             raise ManifestError(
                 f"segment {entry.name} of {manifest.dataset!r} is not the one that was signed", hint=_RESTORE
             )
-        yield entry, path
 
 
 def _check(manifest: SegmentManifest) -> None:

@@ -24,7 +24,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lifecycle.core.errors import TamperedError
-from lifecycle.records.columns import Cell, Column, Mask, Values, as_bytes, empty, encode, stored_dtype
+from lifecycle.records.columns import (
+    Cell,
+    Column,
+    Mask,
+    Values,
+    as_bytes,
+    cast,
+    empty,
+    encode,
+    stored_dtype,
+)
 from lifecycle.records.place import Bytes, Numbers
 
 _PIECE = 1 << 18
@@ -260,7 +270,7 @@ def _texts(
         if column.name in wanted:
             picked = every.take(pa.array(order * count + at, mask=nulls.get(number)))
             contiguous = pa.large_string() if "string" in str(column.stored) else pa.large_binary()
-            found[column.name] = column.restore(picked.cast(contiguous).cast(column.stored))
+            found[column.name] = column.restore(cast(picked.cast(contiguous), column.stored))
     return found
 
 

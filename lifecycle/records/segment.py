@@ -26,6 +26,8 @@ from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
 from lifecycle.records.subject_keys import REF_BYTES, KeyRing, SubjectKey
 
 _RESTORE = "restore the segment from the remote or a backup"
+_SMALL = 1 << 20
+"""Bytes of a file that is read in one go: to map it takes longer."""
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,10 @@ class SealedSegment:
 
     def _file(self) -> Any:
         try:
-            return pq.ParquetFile(
-                self._stream or self.path, metadata=self._footer, memory_map=self._stream is None
-            )
+            source: Any = self._stream or self.path
+            if source is self.path and self.path.stat().st_size <= _SMALL:
+                source = pa.BufferReader(self.path.read_bytes())
+            return pq.ParquetFile(source, metadata=self._footer, memory_map=source is self.path)
         except (OSError, pa.ArrowException):
             raise TruncatedError(f"{self.path} is not a whole Parquet file", hint=_RESTORE) from None
 
@@ -212,9 +215,9 @@ class SealedSegment:
             block = file.read_row_group(number, columns=names, use_threads=False)
             if block.num_columns != len(names) or any(column.null_count for column in block.columns):
                 raise ValueError
-            columns = [pa.field("ref", REF), pa.field("n", pa.uint32())]
-            columns += [pa.field(name, pa.large_binary()) for name in names[2:]]
-            block = block.cast(pa.schema(columns))
+            types = [REF, pa.uint32(), *[pa.large_binary()] * len(groups)]
+            if block.schema.types != types:
+                block = block.cast(pa.schema(zip(names, types, strict=True)))
             refs = _whole(block.column("ref"))
         except (OSError, ValueError, pa.ArrowException):
             raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None

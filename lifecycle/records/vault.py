@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from lifecycle.core.errors import ConfigError, KeyMissingError, ManifestError
+from lifecycle.core.errors import ConfigError, KeyMissingError
 from lifecycle.core.ports import Signer
 from lifecycle.core.purposes import COMPACTION
 from lifecycle.core.record import SCORED_RECORD, SUBJECT_REF, RecordSchema
@@ -176,7 +176,10 @@ class SystemVault:
         """
         if not paths:
             return
-        segments = [SealedSegment(path) for path in self._verified(paths)]
+        folder = paths[0].parent
+        signed = manifest.read_manifest(folder, self._signer, dataset=self._dataset)
+        manifest.verify_segments(folder, signed, paths)
+        segments = [SealedSegment(path) for path in paths]
         groups = _groups_of(segments, columns)
         read = Read(
             actor=self._actor,
@@ -239,17 +242,6 @@ class SystemVault:
                 groups=groups,
             )
         )
-
-    def _verified(self, paths: Sequence[Path]) -> list[Path]:
-        folder = paths[0].parent
-        signed = manifest.read_manifest(folder, self._signer, dataset=self._dataset)
-        held = {path for _, path in manifest.verify_segments(folder, signed)}
-        if strange := [path.name for path in paths if path not in held]:
-            raise ManifestError(
-                f"{folder} holds {', '.join(strange)}, which its manifest does not name",
-                hint="check the dataset out again from the remote; never skip the check",
-            )
-        return list(paths)
 
     def _segment(self, name: str, refs: Sequence[bytes]) -> UUID:
         """The identity of a file: its name and whose rows it holds, all of which it shows anyway."""
