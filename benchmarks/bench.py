@@ -26,7 +26,7 @@ class Size:
         scored: Rows of the batch that is scored.
         every: One of how many sales the house-price models are trained on.
         probes: Rows that ONNX and the house-price estimator are compared on at least.
-        rounds: Times two servers are loaded in turn.
+        rounds: Times two servers are loaded in turn, or sealed records and plain ones are read.
         load_seconds: Length of one load of a server; whole seconds.
         requests: Over which memory must be steady.
         sealed: Rows of the sealed table.

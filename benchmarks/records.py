@@ -74,7 +74,7 @@ def measure(bench: Bench) -> Figure:
             "in memory, in the order in which they are asked for. Fernet encrypts each field under its "
             f"subject's key, on every {_FERNET_SHARE}th row. "
             "Plain Parquet is the same table as pyarrow writes and reads it. "
-            f"{bench.size.updates} rounds in turn, compared round by round."
+            f"{bench.size.rounds} rounds in turn, compared round by round."
         ),
         lines=tuple(lines),
         notes=(
@@ -128,7 +128,7 @@ def _rounds(bench: Bench, per_subject: int, make: Callable[[int, np.ndarray], An
         return SealedSegment(path).read(keys, ["clinical"]).table
 
     part = table.slice(0, max(1, rows // _FERNET_SHARE))
-    for number in range(bench.size.updates + 1):
+    for number in range(bench.size.rounds + 1):
         rates = [rows / _seconds(seal), rows / _seconds(opened)]
         rates.append(rows / _seconds(lambda: pq.write_table(table, plain)))
         rates.append(rows / _seconds(lambda: pq.read_table(plain)))
