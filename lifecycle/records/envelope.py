@@ -36,6 +36,7 @@ from lifecycle.core.errors import (
     TamperedError,
     TruncatedError,
 )
+from lifecycle.records.columns import empty
 from lifecycle.records.derivation import Suite, derive, prefixed
 from lifecycle.records.place import Bytes, Chunks, Numbers, Place, row_bytes
 from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
@@ -155,8 +156,11 @@ def open_into(
 
 
 def _buffer(size: int) -> Bytes:
-    """Memory for plaintext, of its own: numpy asks for large pages, which take a tenth of the time to get."""
-    return np.empty(size, np.uint8)
+    """Memory for plaintext, from Arrow's pool, where what an earlier block had is used again.
+
+    New memory of this size costs a virtual machine more than decrypting into it.
+    """
+    return empty(size, np.dtype(np.uint8))
 
 
 def wipe(buffer: Bytes) -> None:
