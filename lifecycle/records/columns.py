@@ -113,10 +113,8 @@ class Column:
             case "bit":
                 return self.restore(pa.array(values.astype(np.bool_), mask=nulls))
             case "code":
-                codes, choices = (
-                    pa.array(values.astype(np.int32), mask=nulls),
-                    pa.array(self.choices, pa.string()),
-                )
+                codes = pa.array(values.astype(np.int32), mask=nulls)
+                choices = pa.array(self.choices, pa.string())
                 if not pa.types.is_dictionary(self.type):
                     return cast(choices, self.type).take(codes)
                 return self.restore(pa.DictionaryArray.from_arrays(codes, choices))
