@@ -32,10 +32,12 @@ OUTCOME = json.dumps(outcome("h1")).encode()
 
 
 def mount(*arguments: str) -> None:
-    """Run ``mount``; skip the test where that is not allowed."""
+    """Run ``mount``; where that is not allowed the test is skipped, and fails in continuous integration."""
     try:
         subprocess.run(["mount", *arguments], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
+        if os.environ.get("CI"):
+            raise
         pytest.skip("this machine lets nobody mount a file system here")
 
 
