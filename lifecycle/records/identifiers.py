@@ -46,14 +46,14 @@ class Identifiers:
 
     def find(self, identifiers: Sequence[str]) -> list[bytes | None]:
         """The ref of each identifier; None where it is not known, or was erased."""
-        blinds = _blinds(self._table.live_keys(index_of(self._field)), identifiers)
+        blinds = _blinds(self._blind_keys(), identifiers)
         with self._table.reading() as connection:
             refs = self._known(connection, blinds)
         return [refs.get(text) for text in identifiers]
 
     def erased(self, identifiers: Sequence[str]) -> list[bool]:
         """Which identifiers belong to erased subjects: set these records aside before registering."""
-        keys = self._table.live_keys(index_of(self._field))
+        keys = self._blind_keys()
         with self._table.reading() as connection:
             refused = self._refused(connection, keys, _blinds(keys, identifiers))
         return [text in refused for text in identifiers]
@@ -76,7 +76,7 @@ class Identifiers:
         distinct = list(dict.fromkeys(identifiers))
         self._check_cardinality(len(distinct), len(identifiers))
         while True:
-            keys = self._table.live_keys(index_of(self._field), make=True)
+            keys = self._blind_keys(make=True)
             tek = self._table.live_keys(subjects_of(self._group), make=True)[-1]
             blinds = _blinds(keys, distinct)
             with self._table.reading() as connection:
@@ -103,6 +103,9 @@ class Identifiers:
         """
         self._table.add_key(index_of(self._field))
 
+    def _blind_keys(self, *, make: bool = False) -> list[BlindKey]:
+        return [BlindKey(key) for key in self._table.live_keys(index_of(self._field), make=make)]
+
     def _check_cardinality(self, distinct: int, total: int) -> None:
         if total >= _ENOUGH_TO_JUDGE and distinct * _MOST_REPEATS < total:
             raise DeclarationError(
@@ -122,13 +125,13 @@ class Identifiers:
         }
 
     def _refused(
-        self, connection: Connection, keys: Sequence[TableKey], blinds: dict[str, dict[int, bytes]]
+        self, connection: Connection, keys: Sequence[BlindKey], blinds: dict[str, dict[int, bytes]]
     ) -> dict[str, dict[int, bytes]]:
         query = (
             "SELECT version, digest, 1 FROM refused_identifiers "
             "WHERE field = ? AND version = ? AND digest IN ({among})"
         )
-        blind_keys = {key.version: BlindKey(key) for key in keys}
+        blind_keys = {key.version: key for key in keys}
         digests = {
             text: {version: blind_keys[version].tombstone(blind) for version, blind in entries.items()}
             for text, entries in blinds.items()
@@ -141,7 +144,7 @@ class Identifiers:
     def _admit(
         self,
         connection: Connection,
-        keys: Sequence[TableKey],
+        keys: Sequence[BlindKey],
         new: dict[str, dict[int, bytes]],
         identifiers: Sequence[str],
         *,
@@ -179,10 +182,9 @@ class Identifiers:
         return refs
 
 
-def _blinds(keys: Sequence[TableKey], identifiers: Sequence[str]) -> dict[str, dict[int, bytes]]:
+def _blinds(keys: Sequence[BlindKey], identifiers: Sequence[str]) -> dict[str, dict[int, bytes]]:
     """Per identifier its index entry under each key, by the key's version."""
-    blind_keys = [BlindKey(key) for key in keys]
-    return {text: {key.version: key.entry(text) for key in blind_keys} for text in identifiers}
+    return {text: {key.version: key.entry(text) for key in keys} for text in identifiers}
 
 
 def _asked(
