@@ -153,6 +153,11 @@ def empty(count: int, dtype: np.dtype[Any]) -> Values:
     return np.frombuffer(buffer, dtype.base).reshape(count, *dtype.shape)
 
 
+def wipe(values: Values) -> None:
+    """Overwrite values with zeros; `del` would leave them in memory."""
+    values.view(np.uint8)[:] = 0
+
+
 def encode(column: Column, array: Any) -> tuple[Cell, Values, Mask | None]:
     """The values of a column as the rows hold them: of text, the lengths.
 

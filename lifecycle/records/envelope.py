@@ -21,8 +21,10 @@ Envelopes are sealed and opened many at a time: what is the same for all is laid
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
+from operator import length_hint
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -36,7 +38,7 @@ from lifecycle.core.errors import (
     TamperedError,
     TruncatedError,
 )
-from lifecycle.records.columns import empty
+from lifecycle.records.columns import empty, wipe
 from lifecycle.records.derivation import Suite, derive, prefixed
 from lifecycle.records.place import Bytes, Chunks, Numbers, Place, row_bytes
 from lifecycle.records.subject_keys import REF_BYTES, SubjectKey
@@ -108,78 +110,94 @@ def _heads(suite: Suite, place: Place, keys: Sequence[SubjectKey]) -> tuple[list
     return ciphers, headers
 
 
-def open_into(
+def open_pieces(
     suite: Suite,
     place: Place,
     chunks: Chunks,
     keys: Sequence[tuple[SubjectKey, ...] | None],
-    sealed: memoryview,
-    offsets: Numbers,
-) -> tuple[Bytes, Numbers, Numbers]:
-    """Open the chunks of all subjects who were not erased, into one buffer.
+    pieces: Iterable[tuple[memoryview, Numbers]],
+) -> Generator[tuple[Bytes, Numbers, Numbers], None, None]:
+    """Open the chunks of all subjects who were not erased, piece by piece; close it when done.
 
     Args:
         suite: How they must be sealed.
         place: Where the envelopes must belong.
         chunks: Whose they must be.
         keys: One per chunk: every generation of its subject's key; None: erased.
-        sealed: The envelopes, one after the other.
-        offsets: int64 (chunks + 1,): where each begins and the last ends.
+        pieces: The envelopes, some chunks at a time: one after the other; int64 (their chunks + 1,): where
+            each begins and the last ends.
 
-    Returns:
-        The plaintexts one after the other; int64 (kept + 1,): where each begins and the last ends; int64
-        (kept,): the numbers of the chunks they come from. Wipe the buffer when done.
+    Yields:
+        For each piece, the plaintexts one after the other, in memory that the next piece overwrites; int64
+        (kept + 1,): where each begins and the last ends; int64 (kept,): the numbers of the chunks they come
+        from.
 
     Raises:
         EnvelopeError: A chunk is no envelope of a known version and suite.
         KeyMissingError: A chunk names a generation of its subject's key that is not held.
-        TruncatedError: A chunk is cut short.
+        TruncatedError: A chunk is cut short or missing.
         CommitmentError: A chunk was sealed under another key.
         TamperedError: A chunk was changed, or does not belong here.
     """
-    kept = np.flatnonzero(np.array([found is not None for found in keys], bool))
-    sizes = np.diff(offsets)[kept] - OVERHEAD
-    if len(short := np.flatnonzero(sizes < 0)):
-        raise TruncatedError(f"{place}: chunk {kept[short[0]]} is cut short", hint=_UNTOUCHED)
-    bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    plain = _buffer(int(bounds[-1]))
-    view = plain.data
+    alive = np.array([found is not None for found in keys], bool)
+    memory, begun = empty(0, np.dtype(np.uint8)), 0
     try:
-        for batch in _batches(len(kept)):
-            numbers, low, high = kept[batch], int(bounds[batch.start]), int(bounds[batch.stop])
-            _open_batch(suite, place, numbers, chunks[numbers], keys, sealed, offsets, view[low:high])
-    except BaseException:
-        # After a bad tag the buffer holds what was not authenticated; before it, other people's rows.
-        wipe(plain)
-        raise
-    return plain, bounds, kept
+        for sealed, offsets in pieces:
+            piece = slice(begun, begun + len(offsets) - 1)
+            kept = np.flatnonzero(alive[piece])
+            envelopes = _Envelopes(kept + piece.start, sealed, offsets[kept], offsets[kept + 1])
+            bounds = envelopes.bounds(place)
+            if bounds[-1] > len(memory):
+                wipe(memory)
+                memory = empty(int(bounds[-1]), memory.dtype)
+            plain = memory[: bounds[-1]]
+            if len(kept):
+                held = [found for found in keys[piece] if found is not None]
+                _open(suite, place, chunks[envelopes.numbers], held, envelopes, plain.data)
+            yield plain, bounds, envelopes.numbers
+            begun = piece.stop
+    finally:
+        # After a bad tag it holds what was not authenticated, and always the rows of people.
+        wipe(memory)
+    if begun != len(chunks):
+        raise TruncatedError(f"{place}: {begun} of {len(chunks)} chunks are there", hint=_UNTOUCHED)
 
 
-def _buffer(size: int) -> Bytes:
-    """Memory for plaintext, from Arrow's pool, where what an earlier block had is used again.
+@dataclass(frozen=True)
+class _Envelopes:
+    """Some envelopes of a block.
 
-    New memory of this size costs a virtual machine more than decrypting into it.
+    Attributes:
+        numbers: int64 (chunks,): theirs within the block.
+        sealed: Where they lie.
+        begins: int64 (chunks,): where each begins.
+        ends: int64 (chunks,): where each ends.
     """
-    return empty(size, np.dtype(np.uint8))
+
+    numbers: Numbers
+    sealed: memoryview
+    begins: Numbers
+    ends: Numbers
+
+    def bounds(self, place: Place) -> Numbers:
+        """Where their plaintexts begin and the last ends, one after the other: int64 (chunks + 1,)."""
+        sizes = self.ends - self.begins - OVERHEAD
+        if len(short := np.flatnonzero(sizes < 0)):
+            raise TruncatedError(f"{place}: chunk {self.numbers[short[0]]} is cut short", hint=_UNTOUCHED)
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
-def wipe(buffer: Bytes) -> None:
-    """Overwrite a buffer with zeros; `del` would leave its content in memory."""
-    buffer[:] = 0
-
-
-def _open_batch(
+def _open(
     suite: Suite,
     place: Place,
-    numbers: Numbers,
     chunks: Chunks,
-    keys: Sequence[tuple[SubjectKey, ...] | None],
-    sealed: memoryview,
-    offsets: Numbers,
+    keys: Sequence[tuple[SubjectKey, ...]],
+    envelopes: _Envelopes,
     into: memoryview,
 ) -> None:
-    """Open some chunks; ``numbers`` are theirs within the block."""
-    headers = _headers(suite, place, sealed, offsets, numbers)
+    """Open some chunks, none of an erased subject, one after the other into memory."""
+    numbers = envelopes.numbers
+    headers = _headers(suite, place, envelopes)
     secrets = _secrets(place, headers, numbers, keys)
     ciphers, commitments = derive(suite, VERSION, secrets, place.dataset, place.group)
     if len(wrong := np.flatnonzero((headers[:, _COMMITMENT] != commitments).any(axis=1))):
@@ -188,23 +206,22 @@ def _open_batch(
             hint="check that segment and key table belong together, and were not restored from two moments",
         )
     bound = _associated(place, chunks, headers)
-    begins, ends = offsets[numbers] + HEADER_BYTES, offsets[numbers + 1]
-    stops = np.cumsum(ends - begins - TAG_BYTES)
-    texts, parts = _slices(sealed, begins, ends), _slices(into, np.append(0, stops[:-1]), stops)
-    done = 0
+    texts = _slices(envelopes.sealed, envelopes.begins + HEADER_BYTES, envelopes.ends)
+    bounds = envelopes.bounds(place)
+    parts = _slices(into, bounds[:-1], bounds[1:])
+    waiting = iter(ciphers)
     try:
         if suite is Suite.AES_256_GCM:
             nonces = row_bytes(headers[:, _NONCE])
-            for key, nonce, text, more, part in zip(ciphers, nonces, texts, bound, parts, strict=True):
+            for key, nonce, text, more, part in zip(waiting, nonces, texts, bound, parts, strict=True):
                 AESGCM(key).decrypt_into(nonce, text, more, part)
-                done += 1
         else:
-            for key, text, more, part in zip(ciphers, texts, bound, parts, strict=True):
+            for key, text, more, part in zip(waiting, texts, bound, parts, strict=True):
                 AESSIV(key).decrypt_into(text, [more], part)
-                done += 1
     except InvalidTag:
+        at = numbers[-1 - length_hint(waiting)]
         raise TamperedError(
-            f"{place}: chunk {numbers[done]} was changed after it was sealed, or does not belong there",
+            f"{place}: chunk {at} was changed after it was sealed, or does not belong there",
             hint=_UNTOUCHED,
         ) from None
 
@@ -220,10 +237,11 @@ def _batches(count: int) -> Iterator[slice]:
         yield slice(start, min(count, start + _BATCH))
 
 
-def _headers(suite: Suite, place: Place, sealed: memoryview, offsets: Numbers, numbers: Numbers) -> Bytes:
+def _headers(suite: Suite, place: Place, envelopes: _Envelopes) -> Bytes:
     """The headers of chunks, uint8 (chunks, 52), once they were found to be of the one known form."""
+    sealed, numbers = envelopes.sealed, envelopes.numbers
     starts = np.ndarray(len(sealed) - HEADER_BYTES + 1, f"V{HEADER_BYTES}", sealed, strides=1)
-    headers: Bytes = starts[offsets[numbers]].view(np.uint8).reshape(len(numbers), HEADER_BYTES)
+    headers: Bytes = starts[envelopes.begins].view(np.uint8).reshape(len(numbers), HEADER_BYTES)
     known = np.frombuffer(MAGIC + bytes([VERSION, suite, 0]), np.uint8)
     if not (headers[:, : _GENERATION.start] == known).all():
         _refuse_form(suite, place, headers, numbers)
@@ -251,16 +269,15 @@ def _same(place: Place, numbers: Numbers, right: NDArray[np.bool_], what: str) -
 
 
 def _secrets(
-    place: Place, headers: Bytes, numbers: Numbers, keys: Sequence[tuple[SubjectKey, ...] | None]
+    place: Place, headers: Bytes, numbers: Numbers, keys: Sequence[tuple[SubjectKey, ...]]
 ) -> list[bytes]:
     """The subject keys of the generations that the headers name."""
     generations = np.ascontiguousarray(headers[:, _GENERATION]).view(">u2").ravel().tolist()
-    held = [keys[number] or () for number in numbers.tolist()]
-    newest = [every[-1] for every in held if every]
+    newest = [every[-1] for every in keys if every]
     if [key.generation for key in newest] == generations:  # nearly always
         return [key.secret for key in newest]
     secrets = []
-    for number, generation, every in zip(numbers.tolist(), generations, held, strict=True):
+    for number, generation, every in zip(numbers.tolist(), generations, keys, strict=True):
         named = [key.secret for key in every if key.generation == generation]
         if not named:
             raise KeyMissingError(

@@ -12,7 +12,7 @@ statistics, since those would outlive the erasure of the person they came from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from lifecycle.core.errors import TamperedError
 from lifecycle.records.columns import (
@@ -34,6 +33,7 @@ from lifecycle.records.columns import (
     empty,
     encode,
     stored_dtype,
+    wipe,
 )
 from lifecycle.records.place import Bytes, Numbers
 
@@ -151,127 +151,158 @@ def _tails(layout: Layout, arrays: Sequence[Any], order: Numbers, ends: Numbers)
 
 
 def assembled(
-    layout: Layout, plain: Bytes, bounds: Numbers, counts: Numbers, wanted: Collection[str]
+    layout: Layout,
+    pieces: Iterable[tuple[Bytes, Numbers, Numbers]],
+    counts: Numbers,
+    rows: int,
+    wanted: Collection[str],
 ) -> tuple[dict[str, Any], Numbers]:
     """Columns from the plaintext of chunks, in the original order of their rows.
 
     Args:
         layout: How the rows are laid out.
-        plain: The chunks, one after the other.
-        bounds: int64 (chunks + 1,): where each begins and the last ends.
-        counts: int64 (chunks,): rows of each.
+        pieces: Some chunks at a time: their plaintexts one after the other, which are copied; int64
+            (chunks + 1,): where each begins and the last ends; int64 (chunks,): their numbers.
+        counts: int64 (chunks of the block,): rows of each.
+        rows: Of all chunks in the pieces together.
         wanted: Names of the columns.
 
     Returns:
-        The columns by name, and int64 (rows,): which of the rows as sealed comes where.
+        The columns by name, and int64 (rows,): where each of the rows as sealed comes.
 
     Raises:
         TamperedError: The chunks are of another length than their rows, or repeat a row.
     """
-    dtype = layout.dtype
-    rows, tail = _apart(layout, plain, bounds, counts * dtype.itemsize)
-    order = _order(layout, rows)
     asked = {number: column for number, column in enumerate(layout.columns) if column.name in wanted}
-    fields = _fields(rows, order, dtype, asked)
-    nulls = {
-        number: _bit(fields, at) if number in asked else None for at, number in enumerate(layout.null_bits)
-    }
-    found = {}
-    for number, column in asked.items():
-        if column.kind == "text":
-            continue
-        if column.kind == "bit":
-            values = _bit(fields, len(layout.null_bits) + layout.value_bits.index(number))
-        else:
-            values = fields.get(str(number), np.zeros(len(order), "V0"))
-        found[column.name] = column.decode(values, nulls.get(number), layout.cells[number])
-    texts = _texts(layout, rows.view(dtype).reshape(len(order)), tail, order, nulls, wanted)
-    return found | texts, order
+    with _Fields(layout, asked, rows) as fields:
+        for plain, bounds, numbers in pieces:
+            fields.add(plain, bounds, counts[numbers])
+        places = fields.places()
+        bits = fields.placed("bits", places) if "bits" in fields.held else np.zeros((rows, 0), np.uint8)
+        nulls = {number: _bit(bits, at) for at, number in enumerate(layout.null_bits) if number in asked}
+        found = fields.texts(places, nulls, asked)
+        for number, column in asked.items():
+            if column.kind == "text":
+                continue
+            if column.kind == "bit":
+                values = _bit(bits, len(layout.null_bits) + layout.value_bits.index(number))
+            elif layout.cells[number].width:
+                values = fields.placed(str(number), places)
+            else:
+                values = np.zeros(rows, "V0")
+            found[column.name] = column.decode(values, nulls.get(number), layout.cells[number])
+    return found, places
 
 
-def _fields(
-    rows: Bytes, order: Numbers, dtype: np.dtype[Any], asked: Collection[int]
-) -> dict[str, NDArray[Any]]:
-    """The bits and the cells of some columns, in the original order, each field by itself."""
-    kept = {"bits", *map(str, asked)}
-    names = [name for name in dtype.names or () if name in kept]
-    found = {name: empty(len(order), dtype[name]) for name in names}
-    # Rows are far apart, and so are the fields of a row: a piece that fits the cache is gathered row by
-    # row, and then taken apart field by field, so that memory is gone through once.
-    step = max(1, _PIECE // dtype.itemsize)
-    piece = np.empty((min(step, len(order)), dtype.itemsize), np.uint8)
-    for at in range(0, len(order), step):
-        which = order[at : at + step]
-        held = piece[: len(which)]
-        rows.take(which, axis=0, out=held, mode="clip")  # "raise" would copy once more
-        fields = held.view(dtype)[:, 0]
-        for name in names:
-            found[name][at : at + step] = fields[name]
-    piece[:] = 0
-    return found
+class _Fields:
+    """Some fields of the rows of a block, each by itself, in the order of the chunks.
+
+    Rows are taken apart while they lie in a core's cache, and only then brought into their original order,
+    column by column: no memory of the size of a block is needed but that of the columns. At the end all of
+    it is overwritten.
+
+    Args:
+        layout: How the rows are laid out.
+        asked: Numbers of the columns.
+        rows: Of all chunks together.
+    """
+
+    def __init__(self, layout: Layout, asked: Collection[int], rows: int) -> None:
+        self._layout = layout
+        lengths = layout.texts if set(asked) & set(layout.texts) else ()
+        names = {"position", "bits", *map(str, asked), *map(str, lengths)}
+        dtype = layout.dtype
+        self.held = {name: empty(rows, dtype[name]) for name in dtype.names or () if name in names}
+        self._tails: list[Bytes] = []
+        self._rows = 0
+
+    def __enter__(self) -> _Fields:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for values in (*self.held.values(), *self._tails):
+            wipe(values)
+
+    def add(self, plain: Bytes, bounds: Numbers, counts: Numbers) -> None:
+        """The rows and texts of the next chunks."""
+        dtype = self._layout.dtype
+        rows, tail = _apart(self._layout, plain, bounds, counts * dtype.itemsize)
+        self._tails.append(tail)
+        step = max(1, _PIECE // dtype.itemsize)
+        for at in range(0, len(rows), step):
+            fields = rows[at : at + step].view(dtype)[:, 0]
+            low, high = self._rows, self._rows + len(fields)
+            for name, values in self.held.items():
+                values[low:high] = fields[name]
+            self._rows = high
+        wipe(rows)
+
+    def places(self) -> Numbers:
+        """Where each row belongs, among those that are left in their original order."""
+        layout, held = self._layout, self.held["position"]
+        wide = np.zeros((len(held), 8), np.uint8)
+        wide[:, : layout.position] = held
+        places = wide.view("<i8").reshape(len(held))
+        if len(places) and places.max() >= layout.rows:
+            raise _contradiction()
+        there = np.zeros(layout.rows, np.bool_)
+        there[places] = True
+        if there.sum() != len(places):
+            raise _contradiction()
+        return places if len(places) == layout.rows else (np.cumsum(there) - 1)[places]
+
+    def placed(self, name: str, places: Numbers) -> Values:
+        """A field in the original order; it is held no longer."""
+        values = self.held.pop(name)
+        found = empty(len(values), self._layout.dtype[name])
+        found[places] = values  # twice as fast as to gather them: no write waits for memory
+        wipe(values)  # the next field gets its memory
+        return found
+
+    def texts(
+        self, places: Numbers, nulls: Mapping[int, Mask], asked: Mapping[int, Column]
+    ) -> dict[str, Any]:
+        """The columns of text; ``nulls`` in the original order."""
+        numbers = self._layout.texts
+        if not set(asked) & set(numbers):
+            return {}
+        lengths = np.stack([self.held[str(number)] for number in numbers], axis=1).astype(np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        tail = np.concatenate(self._tails) if self._tails else np.empty(0, np.uint8)
+        self._tails.append(tail)
+        if offsets[-1] != len(tail):
+            raise _contradiction()
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(tail)]
+        every = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+        order, found = np.empty(len(places), np.int64), {}
+        order[places] = np.arange(len(places))
+        for at, number in enumerate(numbers):
+            if number in asked:
+                column = asked[number]
+                picked = every.take(pa.array(order * len(numbers) + at, mask=nulls.get(number)))
+                contiguous = pa.large_string() if "string" in str(column.stored) else pa.large_binary()
+                found[column.name] = column.restore(cast(picked.cast(contiguous), column.stored))
+        return found
 
 
-def _bit(fields: Mapping[str, NDArray[Any]], at: int) -> Mask:
+def _bit(bits: Bytes, at: int) -> Mask:
     """One of the bits of all rows, in the order of ``np.packbits``."""
-    found: Mask = (fields["bits"][:, at >> 3] & (0x80 >> (at & 7))) != 0
+    found: Mask = (bits[:, at >> 3] & (0x80 >> (at & 7))) != 0
     return found
 
 
-def _apart(layout: Layout, plain: Bytes, bounds: Numbers, heads: Numbers) -> tuple[Bytes, bytes]:
-    """The rows of all chunks, uint8 (rows, width), and the text of all."""
+def _apart(layout: Layout, plain: Bytes, bounds: Numbers, heads: Numbers) -> tuple[Bytes, Bytes]:
+    """The rows of some chunks, uint8 (rows, width), and their text."""
     width = layout.dtype.itemsize
     if not layout.texts:
         if (np.diff(bounds) != heads).any():
             raise _contradiction()
-        return np.frombuffer(plain, np.uint8).reshape(-1, width), b""
+        return plain.reshape(-1, width), plain[:0]
     if (np.diff(bounds) < heads).any():
         raise _contradiction()
     lengths = np.stack([heads, np.diff(bounds) - heads], axis=1)
     in_rows = np.repeat(np.tile([True, False], len(heads)), lengths.ravel())
-    return plain[in_rows].reshape(-1, width), plain[~in_rows].tobytes()
-
-
-def _order(layout: Layout, rows: Bytes) -> Numbers:
-    """Which row comes where: the rows that are left, in their original order."""
-    places = np.zeros((len(rows), 8), np.uint8)
-    places[:, : layout.position] = rows[:, : layout.position]
-    positions = places.view("<u8").reshape(len(rows))
-    if len(positions) and positions.max() >= layout.rows:
-        raise _contradiction()
-    found = np.full(layout.rows, -1, np.int64)
-    found[positions] = np.arange(len(rows))
-    order = found[found >= 0] if len(rows) < layout.rows else found
-    if len(order) != len(rows) or (order < 0).any():
-        raise _contradiction()
-    return order
-
-
-def _texts(
-    layout: Layout,
-    fields: Values,
-    tail: bytes,
-    order: Numbers,
-    nulls: Mapping[int, Mask | None],
-    wanted: Collection[str],
-) -> dict[str, Any]:
-    """The columns of text; ``fields`` are the rows as sealed, ``nulls`` in the original order."""
-    count = len(layout.texts)
-    if not any(layout.columns[number].name in wanted for number in layout.texts):
-        return {}
-    lengths = np.stack([fields[str(number)] for number in layout.texts], axis=1).astype(np.int64)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    if offsets[-1] != len(tail):
-        raise _contradiction()
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(tail)]
-    every = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
-    found = {}
-    for at, number in enumerate(layout.texts):
-        column = layout.columns[number]
-        if column.name in wanted:
-            picked = every.take(pa.array(order * count + at, mask=nulls.get(number)))
-            contiguous = pa.large_string() if "string" in str(column.stored) else pa.large_binary()
-            found[column.name] = column.restore(cast(picked.cast(contiguous), column.stored))
-    return found
+    return plain[in_rows].reshape(-1, width), plain[~in_rows]
 
 
 def _contradiction() -> TamperedError:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,17 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ConfigError, EnvelopeError, NotSealedError, TamperedError, TruncatedError
-from lifecycle.records.columns import Cell
-from lifecycle.records.envelope import open_into, wipe
+from lifecycle.records.columns import Cell, cast
+from lifecycle.records.envelope import open_pieces
 from lifecycle.records.place import Chunks, Numbers, Place
 from lifecycle.records.plan import SealedSchema
 from lifecycle.records.rows import Layout, assembled
 from lifecycle.records.sealing import BLOCKS, REF, SCHEMA, SEGMENT
-from lifecycle.records.subject_keys import REF_BYTES, KeyRing, SubjectKey
+from lifecycle.records.subject_keys import REF_BYTES, KeyRing
 
 _RESTORE = "restore the segment from the remote or a backup"
 _SMALL = 1 << 20
 """Bytes of a file that is read in one go: to map it takes longer."""
+_CHUNKS, _PIECE = 1024, 1 << 20
+"""Chunks, and bytes of them, that are opened at a time: a core's cache holds them and their plaintext."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class SealedSegment:
         """Whose rows it holds and how many, block by block; a scan proves an erasure by it, without keys."""
         file = self._file()
         for number in range(len(self._layouts)):
-            yield self._block(file, number, ())[1]
+            yield self._chunks(file, number)
 
     def open(
         self, keys: KeyRing, groups: Collection[str], columns: Collection[str] | None = None
@@ -115,50 +118,35 @@ class SealedSegment:
 
     def _open(self, keys: KeyRing, wanted: dict[str, set[str]]) -> Iterator[Opened]:
         file, schema = self._file(), self._schema(wanted)
-        for number, layouts in enumerate(self._layouts):
-            block, chunks = self._block(file, number, wanted)
+        for number in range(len(self._layouts)):
+            chunks = self._chunks(file, number)
             held = keys.every(chunks.each())
+            counts = np.where([found is not None for found in held], chunks.counts, 0)
+            rows = int(counts.sum())
             columns: dict[str, Any] = {}
-            orders: list[Numbers] = []
+            placed: list[Numbers] = []
             for group, names in wanted.items():
-                sealed = _whole(block.column(f"sealed:{group}"))
-                found, order = self._open_group(sealed, chunks, held, layouts[group], number, group, names)
+                envelopes = self._envelopes(file, number, group)
+                place, layout = self._place(number, group), self._layouts[number][group]
+                with closing(open_pieces(self.sealed.plan.suite, place, chunks, held, envelopes)) as opened:
+                    found, places = assembled(layout, opened, chunks.counts, rows, names)
                 columns |= found
-                orders.append(order)
-            if any(not np.array_equal(orders[0], other) for other in orders[1:]):
+                placed.append(places)
+            if any(not np.array_equal(placed[0], other) for other in placed[1:]):
                 raise TamperedError(
                     f"{self.path}: the access groups of block {number} disagree", hint=_RESTORE
                 )
-            counts = np.where([found is not None for found in held], chunks.counts, 0)
-            owners = np.repeat(np.arange(len(chunks)), counts).take(orders[0])
-            refs = chunks.refs.take(owners, axis=0)
-            subject = pa.FixedSizeBinaryArray.from_buffers(REF, len(refs), [None, pa.py_buffer(refs)])
+            refs = np.empty((rows, REF_BYTES), np.uint8)
+            refs.view(f"V{REF_BYTES}")[placed[0]] = chunks.refs.view(f"V{REF_BYTES}").repeat(counts, axis=0)
+            subject = pa.FixedSizeBinaryArray.from_buffers(REF, rows, [None, pa.py_buffer(refs)])
             columns[self.sealed.plan.subject] = subject.cast(schema.field(self.sealed.plan.subject).type)
             table = pa.table([columns[name] for name in schema.names], schema=schema)
-            yield Opened(table, int(chunks.counts.sum()) - table.num_rows)
+            yield Opened(table, int(chunks.counts.sum()) - rows)
 
-    def _open_group(
-        self,
-        envelopes: Any,
-        chunks: Chunks,
-        held: Sequence[tuple[SubjectKey, ...] | None],
-        layout: Layout,
-        number: int,
-        group: str,
-        names: Collection[str],
-    ) -> tuple[dict[str, Any], Numbers]:
-        """The wanted columns of one access group, and where each of its rows was."""
+    def _place(self, number: int, group: str) -> Place:
+        layout = self._layouts[number][group]
         fingerprint = self.sealed.fingerprint(group, layout.rows, layout.cells)
-        place = Place(self.sealed.plan.dataset, self.id.bytes, fingerprint, group, number)
-        _, offsets, data = envelopes.buffers()
-        bounds = np.frombuffer(offsets, np.int64, len(envelopes) + 1, envelopes.offset * 8)
-        # Arrow's buffers are of signed bytes, which the ciphers refuse.
-        view = memoryview(data).cast("B") if data is not None else memoryview(b"")
-        plain, ends, kept = open_into(self.sealed.plan.suite, place, chunks, held, view, bounds)
-        try:
-            return assembled(layout, plain, ends, chunks.counts[kept], names)
-        finally:
-            wipe(plain)
+        return Place(self.sealed.plan.dataset, self.id.bytes, fingerprint, group, number)
 
     def _wanted(self, groups: Collection[str], columns: Collection[str] | None) -> dict[str, set[str]]:
         """The columns to decode, by access group."""
@@ -208,31 +196,54 @@ class SealedSegment:
         except (OSError, pa.ArrowException):
             raise TruncatedError(f"{self.path} is not a whole Parquet file", hint=_RESTORE) from None
 
-    def _block(self, file: Any, number: int, groups: Collection[str]) -> tuple[Any, Chunks]:
-        """One row group: its envelopes of some access groups, and whose they are."""
-        names = ["ref", "n", *(f"sealed:{group}" for group in groups)]
-        try:
-            block = file.read_row_group(number, columns=names, use_threads=False)
-            if block.num_columns != len(names) or any(column.null_count for column in block.columns):
-                raise ValueError
-            types = [REF, pa.uint32(), *[pa.large_binary()] * len(groups)]
-            if block.schema.types != types:
-                block = block.cast(pa.schema(zip(names, types, strict=True)))
-            refs = _whole(block.column("ref"))
-        except (OSError, ValueError, pa.ArrowException):
-            raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
+    def _chunks(self, file: Any, number: int) -> Chunks:
+        """Whose rows a block holds."""
+        with self._readable(number):
+            block = file.read_row_group(number, columns=["ref", "n"], use_threads=False)
+            refs, counts = _as(block, "ref", REF), _as(block, "n", pa.uint32())
         raw = np.frombuffer(
             refs.buffers()[1] or b"", np.uint8, len(refs) * REF_BYTES, refs.offset * REF_BYTES
         )
-        counts = block.column("n").to_numpy().astype(np.int64)
-        if counts.sum() != self._layouts[number][self.sealed.groups[0]].rows:
+        rows = counts.to_numpy().astype(np.int64)
+        if rows.sum() != self._layouts[number][self.sealed.groups[0]].rows:
             raise TamperedError(
                 f"block {number} of {self.path} does not count the rows that were sealed",
                 hint=_RESTORE,
             )
-        return block, Chunks.of(raw.reshape(-1, REF_BYTES), counts)
+        return Chunks.of(raw.reshape(-1, REF_BYTES), rows)
+
+    def _envelopes(self, file: Any, number: int, group: str) -> Iterator[tuple[memoryview, Numbers]]:
+        """The envelopes of an access group of a block, and where each begins and the last ends.
+
+        Some at a time, in memory that the next ones get: decrypting finds them in a core's cache.
+        """
+        name = f"sealed:{group}"
+        held = file.metadata.row_group(number)
+        size = held.column(held.num_columns - len(self.sealed.groups) + self.sealed.groups.index(group))
+        step = _PIECE * held.num_rows // max(1, size.total_uncompressed_size)
+        with self._readable(number):
+            for batch in file.iter_batches(
+                min(max(1, step), _CHUNKS), row_groups=[number], columns=[name], use_threads=False
+            ):
+                envelopes = _as(batch, name, pa.large_binary())
+                _, offsets, data = envelopes.buffers()
+                bounds = np.frombuffer(offsets, np.int64, len(envelopes) + 1, envelopes.offset * 8)
+                # Arrow's buffers are of signed bytes, which the ciphers refuse.
+                yield memoryview(data).cast("B") if data is not None else memoryview(b""), bounds
+
+    @contextmanager
+    def _readable(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
 
 
-def _whole(column: Any) -> Any:
-    """A column in one piece; ``combine_chunks`` copies even what is in one."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+def _as(columns: Any, name: str, kind: Any) -> Any:
+    """A column without nulls in one piece and of one type."""
+    column = columns.column(name)
+    if column.null_count:
+        raise ValueError
+    if isinstance(column, pa.ChunkedArray):  # ``combine_chunks`` copies even what is in one piece
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return cast(column, kind)

@@ -24,7 +24,7 @@ from lifecycle.core.errors import (
 )
 from lifecycle.records import envelope
 from lifecycle.records.derivation import Suite, derive, prefixed
-from lifecycle.records.envelope import HEADER_BYTES, OVERHEAD, open_into, seal
+from lifecycle.records.envelope import HEADER_BYTES, OVERHEAD, open_pieces, seal
 from lifecycle.records.place import Chunks, Place
 from lifecycle.records.subject_keys import SubjectKey
 
@@ -42,11 +42,16 @@ def sealed(suite, place=PLACE, chunks=CHUNKS, keys=KEYS, plain=PLAIN):
     return [content[low:high] for low, high in pairwise(offsets)]
 
 
-def opened(suite, envelopes, place=PLACE, chunks=CHUNKS, keys=KEYS):
-    offsets = np.cumsum([0, *map(len, envelopes)])
+def opened(suite, envelopes, place=PLACE, chunks=CHUNKS, keys=KEYS, together=100):
+    """Number of the chunk -> its plaintext, opened so many at a time."""
     held = [key if key is None else (key,) for key in keys]
-    plain, bounds, kept = open_into(suite, place, chunks, held, memoryview(b"".join(envelopes)), offsets)
-    return {int(at): bytes(plain[bounds[i] : bounds[i + 1]]) for i, at in enumerate(kept)}
+    pieces = [envelopes[at : at + together] for at in range(0, len(envelopes), together)]
+    given = ((memoryview(b"".join(piece)), np.cumsum([0, *map(len, piece)])) for piece in pieces)
+    return {
+        number: plain[low:high].tobytes()
+        for plain, bounds, numbers in open_pieces(suite, place, chunks, held, given)
+        for number, (low, high) in zip(numbers.tolist(), pairwise(bounds), strict=True)
+    }
 
 
 @SUITES
@@ -66,17 +71,25 @@ def test_any_bytes_come_back(plain, suite):
     assert list(opened(suite, envelopes, chunks=chunks, keys=keys).values()) == plain
 
 
-def test_more_chunks_than_one_batch_come_back(monkeypatch):
+@pytest.mark.parametrize("together", [1, 2, 3, 7])
+def test_chunks_come_back_however_many_are_opened_at_a_time(monkeypatch, together):
     monkeypatch.setattr(envelope, "_BATCH", 2)
     plain = [bytes([i]) * i for i in range(7)]
     chunks = Chunks.of(np.arange(112, dtype=np.uint8).reshape(7, 16), np.arange(1, 8))
     keys = [SubjectKey(1, bytes([i]) * 32) for i in range(7)]
     envelopes = sealed(Suite.AES_256_GCM, chunks=chunks, keys=keys, plain=plain)
-    assert list(opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=keys).values()) == plain
+    found = opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=keys, together=together)
+    assert list(found.values()) == plain
     held = [None if i % 2 else key for i, key in enumerate(keys)]
-    assert opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=held) == {
-        i: plain[i] for i in (0, 2, 4, 6)
-    }
+    found = opened(Suite.AES_256_GCM, envelopes, chunks=chunks, keys=held, together=together)
+    assert found == {i: plain[i] for i in (0, 2, 4, 6)}
+
+
+def test_chunks_that_are_missing_or_too_many_are_noticed():
+    one, two = sealed(Suite.AES_256_GCM)
+    for envelopes, count in (([one], 1), ([one, two, two], 3)):
+        with pytest.raises(TruncatedError, match=f"{count} of 2 chunks are there"):
+            opened(Suite.AES_256_GCM, envelopes, together=1)
 
 
 GOLDEN = {
@@ -203,8 +216,8 @@ def test_every_subject_is_opened_with_the_generation_that_the_envelope_names(sui
     newer = replace(KEYS[0], generation=2, secret=bytes(32))
     content, offsets = seal(suite, PLACE, CHUNKS, KEYS, PLAIN)
     held = [(KEYS[0], newer), (KEYS[1],)]
-    plain, _, _ = open_into(suite, PLACE, CHUNKS, held, memoryview(content), offsets)
-    assert plain.tobytes() == b"".join(PLAIN)
+    opening = open_pieces(suite, PLACE, CHUNKS, held, [(memoryview(content), offsets)])
+    assert [plain.tobytes() for plain, _, _ in opening] == [b"".join(PLAIN)]
 
 
 def test_one_suite_is_not_opened_as_the_other():
@@ -225,18 +238,30 @@ def test_nonces_differ_and_the_deterministic_suite_repeats_itself():
     assert sealed(Suite.AES_256_SIV) == sealed(Suite.AES_256_SIV)
 
 
-def test_the_buffer_is_wiped_when_a_later_chunk_is_broken(monkeypatch):
-    buffers, made = [], envelope._buffer
+def test_memory_of_plaintext_is_overwritten_piece_by_piece_and_when_a_later_chunk_is_broken():
+    one, two = sealed(Suite.AES_256_GCM, plain=[b"marker " * 9, b"short"])
+    for last, error in ((two, None), (two[:-1] + bytes([two[-1] ^ 1]), TamperedError)):
+        pieces = ((memoryview(each), np.array([0, len(each)])) for each in (one, last))
+        opening = open_pieces(Suite.AES_256_GCM, PLACE, CHUNKS, [(key,) for key in KEYS], pieces)
+        plain = next(opening)[0]
+        assert plain.tobytes() == b"marker " * 9
+        with pytest.raises(error or StopIteration):
+            next(opening), next(opening)
+        assert plain.tobytes() == bytes(9 * 7)
 
-    def kept(size):
-        buffers.append(made(size))
-        return buffers[-1]
 
-    monkeypatch.setattr(envelope, "_buffer", kept)
-    one, two = sealed(Suite.AES_256_GCM, plain=[b"marker " * 9, b"marker"])
-    with pytest.raises(TamperedError):
-        opened(Suite.AES_256_GCM, [one, two[:-1] + bytes([two[-1] ^ 1])])
-    assert [buffer.tobytes() for buffer in buffers] == [bytes(9 * 7 + 6)]
+def test_memory_of_plaintext_is_overwritten_when_nobody_asks_for_the_rest():
+    opening = open_pieces(
+        Suite.AES_256_GCM,
+        PLACE,
+        CHUNKS,
+        [(key,) for key in KEYS],
+        ((memoryview(each), np.array([0, len(each)])) for each in sealed(Suite.AES_256_GCM)),
+    )
+    plain = next(opening)[0]
+    assert plain.tobytes() == PLAIN[0]
+    opening.close()
+    assert not plain.any()
 
 
 def test_a_ciphertext_that_is_valid_under_two_keys_is_refused():

@@ -28,6 +28,7 @@ from lifecycle.core.errors import (
     TamperedError,
     TruncatedError,
 )
+from lifecycle.records.columns import empty
 from lifecycle.records.derivation import Suite
 from lifecycle.records.plan import UNCLASSIFIED, Plan
 from lifecycle.records.sealing import seal_segment
@@ -153,6 +154,7 @@ def test_long_tables_are_sealed_and_opened_block_by_block(tmp_path):
 
 def test_a_table_of_many_columns_that_have_nulls_or_are_bits_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("lifecycle.records.rows._PIECE", 100)
+    monkeypatch.setattr("lifecycle.records.segment._CHUNKS", 2)
     rows, bits = 40, np.random.default_rng(3).random((40, 60)) < 0.5
     columns = {"ref": pa.array([REFS[row % 6] for row in range(rows)], pa.binary(16))}
     for at in range(20):
@@ -169,6 +171,30 @@ def test_a_table_of_many_columns_that_have_nulls_or_are_bits_comes_back(tmp_path
     keys.erase(REFS[0])
     left = table.filter(pa.array([REFS[row % 6] != REFS[0] for row in range(rows)]))
     assert segment.read(keys, [UNCLASSIFIED]).table.equals(left)
+
+
+def test_what_was_opened_before_a_broken_chunk_is_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr("lifecycle.records.segment._CHUNKS", 1)
+    path, taken = sealed(tmp_path), []
+
+    def kept(*args):
+        taken.append(empty(*args))
+        return taken[-1]
+
+    monkeypatch.setattr("lifecycle.records.rows.empty", kept)
+    SealedSegment(path).read(ring(), ["identifiers"])
+    assert any(values.view(np.uint8).any() for values in taken)
+    taken.clear()
+
+    def last_byte(column):
+        *others, last = column.to_pylist()
+        return pa.array([*others, last[:-1] + bytes([last[-1] ^ 1])], column.type)
+
+    path = rewritten(path, **{"sealed:identifiers": last_byte})
+    with pytest.raises(TamperedError):
+        SealedSegment(path).read(ring(), ["identifiers"])
+    assert taken
+    assert not any(values.view(np.uint8).any() for values in taken)
 
 
 def test_a_wide_block_is_cut_shorter(tmp_path, monkeypatch):
