@@ -33,6 +33,7 @@ Mask = NDArray[np.bool_]
 
 _SCALES = (0, 1, 2, 3)
 _SAMPLE = 512  # rows that are tried before all are
+_LARGE = 1 << 17  # bytes from which glibc asks the system for each array
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,20 @@ def cast(array: Any, kind: Any) -> Any:
 
 
 def empty(count: int, dtype: np.dtype[Any]) -> Values:
-    """An array of values yet to come, in Arrow's memory: what an earlier table had is used again."""
-    buffer = pa.allocate_buffer(count * dtype.itemsize)
-    return np.frombuffer(buffer, dtype.base).reshape(count, *dtype.shape)
+    """An array of values yet to come.
+
+    A large one lies in Arrow's memory, where what an earlier table had is used again: memory that is new to
+    the process costs more than to fill it. A small one is made sooner by numpy.
+    """
+    size = count * dtype.itemsize
+    if size < _LARGE:
+        return np.empty(count, dtype)
+    return np.frombuffer(pa.allocate_buffer(size), dtype.base).reshape(count, *dtype.shape)
 
 
 def wipe(values: Values) -> None:
     """Overwrite values with zeros; `del` would leave them in memory."""
-    values.view(np.uint8)[:] = 0
+    values.view(np.uint8).fill(0)
 
 
 def encode(column: Column, array: Any) -> tuple[Cell, Values, Mask | None]:

@@ -93,8 +93,8 @@ class SealedSchema:
         names = {self._group(name) for name in self.schema.names if name != self.plan.subject}
         return tuple(sorted(names)) or (UNCLASSIFIED,)
 
-    @property
-    def access_groups(self) -> dict[str, str]:
+    @cached_property
+    def access_groups(self) -> Mapping[str, str]:
         """The access group of every sealed column, in the order of the table."""
         return {name: self._group(name) for name in self.schema.names if name != self.plan.subject}
 

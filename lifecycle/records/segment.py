@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -178,9 +179,7 @@ class SealedSegment:
         """How each access group of a block is laid out."""
         found = {}
         for group in self.sealed.groups:
-            cells = tuple(
-                Cell(int(width), bool(nulls), int(scale)) for width, nulls, scale in block["cells"][group]
-            )
+            cells = tuple(_cell(width, nulls, scale) for width, nulls, scale in block["cells"][group])
             columns = self.sealed.columns(group)
             if len(cells) != len(columns):
                 raise ValueError
@@ -237,6 +236,12 @@ class SealedSegment:
             yield
         except (OSError, ValueError, KeyError, pa.ArrowException):
             raise TruncatedError(f"block {number} of {self.path} cannot be read", hint=_RESTORE) from None
+
+
+@lru_cache(maxsize=1024)
+def _cell(width: float, nulls: bool, scale: float) -> Cell:  # noqa: FBT001 - as JSON has them
+    """There are few kinds, and thousands of each in the segments of a snapshot."""
+    return Cell(int(width), bool(nulls), int(scale))
 
 
 def _as(columns: Any, name: str, kind: Any) -> Any:
