@@ -239,7 +239,7 @@ class SealedSegment:
 
 
 @lru_cache(maxsize=1024)
-def _cell(width: float, nulls: bool, scale: float) -> Cell:  # noqa: FBT001 - as JSON has them
+def _cell(width: float, nulls: bool, scale: float) -> Cell:
     """There are few kinds, and thousands of each in the segments of a snapshot."""
     return Cell(int(width), bool(nulls), int(scale))
 
