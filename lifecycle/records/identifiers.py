@@ -1,6 +1,6 @@
 """Blind indexes: from a person's identifier to the ref, in the key table alone.
 
-An entry is the first 16 bytes of HMAC-SHA256 under a key of the column. It shows to whoever reads the table
+An entry is 16 bytes of BLAKE2b, keyed with a key of the column. It shows to whoever reads the table
 how many identifiers there are; with the column's key too (so with the key provider), guesses can be tried.
 """
 
@@ -26,7 +26,7 @@ class Identifiers:
     Identifiers are compared as NFC text, nothing else is changed: two spellings are two subjects.
 
     **What an erased identifier leaves behind.** So that the person does not come back unasked with the next
-    file, a second HMAC of the index entry stays, under a key derived for that, with no ref, time or order
+    file, a second hash of the index entry stays, under a key derived for that, with no ref, time or order
     beside it. Whoever has the key table *and* the key provider can thereby try a guessed identifier and
     learn that it was once erased; it leads to no record. Registering again with ``again`` removes it.
     PostgreSQL itself notes by which transaction a row came, until it freezes the row: whoever reads its files

@@ -6,7 +6,8 @@ from lifecycle.core.errors import StateError
 from lifecycle.core.sql.databases import Connection
 from lifecycle.core.sql.dialects import Dialect
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 had blind indexes of HMAC-SHA256, and was in no release."""
 
 LOCK = 0x6B657973
 """By which writers wait for each other: "keys"."""
@@ -87,7 +88,7 @@ def create_tables(connection: Connection, dialect: Dialect) -> None:
         dialect: Of its database.
 
     Raises:
-        StateError: The tables were made by a newer version of lifecycle.
+        StateError: The tables were made by another version of lifecycle.
     """
     if not have_tables(connection, dialect):
         for table in _TABLES:
@@ -109,7 +110,7 @@ def check_version(connection: Connection) -> None:
     """Refuse tables that this version does not know.
 
     Raises:
-        StateError: The tables were made by a newer version of lifecycle.
+        StateError: The tables were made by another version of lifecycle.
     """
     found = [version for (version,) in connection.rows("SELECT version FROM key_schema")]
     if found != [SCHEMA_VERSION]:

@@ -1,7 +1,7 @@
 """Published vectors, valid and forged, against the very calls that seal, wrap, derive and sign.
 
-``wycheproof.json`` says where its vectors come from. Wycheproof has none for HMAC with keys and digests of
-ours, and none for BLAKE2b: those of RFC 4231 and the self-test of RFC 7693 stand for them.
+``wycheproof.json`` says where its vectors come from. Wycheproof has none for BLAKE2b: the self-test of
+RFC 7693 stands for them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from lifecycle.core.errors import IntegrityError
-from lifecycle.records import blind_index, wrapping
-from lifecycle.records.blind_index import BLIND_BYTES, BlindKey
+from lifecycle.records import wrapping
 from lifecycle.records.derivation import keyed_hashes
 from lifecycle.records.envelope import TAG_BYTES
 from lifecycle.records.private_files import store_private
@@ -106,34 +105,6 @@ def test_the_wrapping_of_subject_keys_agrees(monkeypatch):
             with pytest.raises(IntegrityError):
                 key.unwrap(ref, generation, wrapped)
     assert valid_ones >= 10
-
-
-RFC_4231 = [  # key, data, HMAC-SHA-256
-    (
-        "0b" * 20,
-        b"Hi There".hex(),
-        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
-    ),
-    (
-        b"Jefe".hex(),
-        b"what do ya want for nothing?".hex(),
-        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
-    ),
-    (
-        "aa" * 20,
-        "dd" * 50,
-        "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
-    ),
-]
-
-
-@pytest.mark.parametrize(("key", "data", "expected"), RFC_4231)
-def test_the_keyed_hashes_of_identifiers_agree_with_rfc_4231(key, data, expected):
-    # A key that is shorter than a block is filled with zeros: of ours, 32 bytes are given.
-    key, data = BlindKey(TableKey(1, bytes.fromhex(key).ljust(32, b"\0"))), bytes.fromhex(data)
-    if data.isascii():
-        assert key.entry(data.decode()) == bytes.fromhex(expected)[:BLIND_BYTES]
-    assert blind_index._digest(key._entries, data) == bytes.fromhex(expected)[:BLIND_BYTES]
 
 
 def test_the_derivation_passes_the_self_test_of_rfc_7693():
