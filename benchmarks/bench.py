@@ -34,6 +34,7 @@ class Size:
         read: Rows of the read that is put on record.
         patients: People in each monthly snapshot that an erasure looks through.
         trained: Patients that a model is trained on, sealed and in clear.
+        trainings: Times it is trained on each.
         spans: Months that one partition of these patients stands for; each is a snapshot of its own.
         trees: Of the house-price model; None: as many as it has.
     """
@@ -55,6 +56,7 @@ class Size:
     read: int = 1000
     patients: int = 50
     trained: int = 1000
+    trainings: int = 1
     spans: tuple[int, ...] = (36,)
     trees: int | None = None
 
@@ -77,6 +79,7 @@ FULL = Size(
     read=100_000,
     patients=20_000,
     trained=50_000,
+    trainings=15,
     spans=(1, 12),
 )
 SMALL = Size(

@@ -34,6 +34,7 @@ ENTRIES = 20_000
 SAME_PASS = 16
 """Entries of one pass of the event loop."""
 CONNECTIONS = (16, 64)
+TURN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,10 @@ def measure(bench: Bench) -> Figure:
             f"The live release of {ours.system}, and the same one with a record that names a person and is "
             f"sealed: each request names its person, who is looked for among {OBJECTORS} who allow no "
             "logging; every entry of the prediction log is sealed; memory that is freed is overwritten. Both "
-            "are `lifecycle serve` with everything on, loaded in turn by wrk for "
-            f"{bench.size.load_seconds:g} s, and compared pair by pair; {bench.size.rounds} rounds, each "
-            "with two new processes, since the luck of where their memory lies is worth a tenth either "
-            "way. The log alone is written in one process, entries a second of CPU time."
+            f"are `lifecycle serve` with everything on, loaded by wrk for {TURN_SECONDS:g} s at a time, in "
+            "turn and compared pair by pair, since what else the machine does is worth a quarter from one "
+            f"moment to the next; {bench.size.rounds} rounds of {_turns(bench)} pairs, each round with two "
+            "new processes. The log alone is written in one process, entries a second of CPU time."
         ),
         lines=(
             *lines,
@@ -148,19 +149,25 @@ def measure(bench: Bench) -> Figure:
 def _rounds(bench: Bench, ours: Ours, sealed: Sealed) -> _Found:
     """Start both servers anew in each round, warm them up, and load them in turn."""
     found = _Found(Pairs({it: [] for it in CONNECTIONS}, {it: [] for it in CONNECTIONS}), [], [])
-    for turn in range(bench.size.rounds):
+    for round_ in range(1, bench.size.rounds + 1):
         with ours.up() as clear, sealed.serving() as secret:
-            mine, other = load_of(bench, sealed, secret), load_of(bench, ours, clear)
+            mine, other = (load_of(bench, *it, TURN_SECONDS) for it in ((sealed, secret), (ours, clear)))
             mine(CONNECTIONS[0]), other(CONNECTIONS[0])
             for number in CONNECTIONS:
                 both = [(found.pairs.ours[number], mine), (found.pairs.other[number], other)]
-                for kept, loaded in both if turn % 2 else both[::-1]:
-                    kept.append(loaded(number))
+                for pair in range(_turns(bench)):
+                    for kept, loaded in both if pair % 2 else both[::-1]:
+                        kept.append(loaded(number))
             found.ready_s.append((secret.ready_s, clear.ready_s))
             rss = [up.process.memory_info().rss / 1e6 for up in (secret, clear)]
             found.memory_mb.append((rss[0], rss[1]))
-        bench.say(f"sealed-serving: round {turn + 1} of {bench.size.rounds}")
+        bench.say(f"sealed-serving: round {round_} of {bench.size.rounds}")
     return found
+
+
+def _turns(bench: Bench) -> int:
+    """Pairs of a round."""
+    return max(1, round(bench.size.load_seconds / TURN_SECONDS))
 
 
 def _times(what: str, pairs: Sequence[tuple[float, float]], unit: str) -> Measured:

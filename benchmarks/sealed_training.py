@@ -78,7 +78,7 @@ def measure(bench: Bench) -> Figure:
             "sealed and once with the same fields in clear. The rows of the training part are loaded as a "
             "flow loads them (manifest verified, policy asked, read put on record, opened, joined with the "
             "split, encoded), and the system's own model is fitted on them, on one thread; raw keys are in "
-            f"memory after the first time. Seconds of processor time, {bench.size.rounds} rounds in turn, "
+            f"memory after the first time. Seconds of processor time, {bench.size.trainings} rounds in turn, "
             "compared round by round."
         ),
         lines=tuple(lines),
@@ -92,7 +92,7 @@ def _rounds(bench: Bench, span: int) -> _Found:
     clear = _snapshot(clinic, _in_clear(SYSTEM.schema), "clear", None)
     rows = _same(sealed.rows(), clear.rows())
     taken = sealed_times, clear_times = list[tuple[float, float]](), list[tuple[float, float]]()
-    for number in range(bench.size.rounds + 1):
+    for number in range(bench.size.trainings + 1):
         turn = list(zip(taken, (sealed, clear), strict=True))
         for times, snapshot in turn if number % 2 else turn[::-1]:
             seconds = _train(clinic, snapshot)

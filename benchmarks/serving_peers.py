@@ -119,8 +119,8 @@ def _beside_limit(bench: Bench, ours: Ours, expected: dict[str, float]) -> Pairs
         return in_turn(bench, "the limit", load_of(bench, ours, up), limit, CONNECTIONS)
 
 
-def load_of(bench: Bench, ours: Ours, up: Up) -> Load:
-    """Loads our server."""
+def load_of(bench: Bench, ours: Ours, up: Up, seconds: float | None = None) -> Load:
+    """Loads our server; for as long as every load lasts, unless it is said."""
 
     def loaded(connections: int) -> Loaded:
         found = load(
@@ -129,7 +129,7 @@ def load_of(bench: Bench, ours: Ours, up: Up) -> Load:
             up.process,
             ours.folder,
             connections=connections,
-            seconds=bench.size.load_seconds,
+            seconds=bench.size.load_seconds if seconds is None else seconds,
             key=ours.key,
         )
         if found.errors:
