@@ -171,11 +171,13 @@ def test_erasing_and_registering_during_a_rotation_leave_neither_too_much_nor_to
     refs = patients.register(names(200))
     process = _FORK.Process(target=_rotate_for_ever, args=(url, provider))
     process.start()
-    for number in range(10):
-        Erasure(table).erase([refs[number]])
-        refs += patients.register([f"new-{number}"])
-    process.kill()
-    process.join()
+    try:
+        for number in range(10):
+            Erasure(table).erase([refs[number]])
+            refs += patients.register([f"new-{number}"])
+    finally:
+        process.kill()
+        process.join()
 
     Rotation(table).shred()
 

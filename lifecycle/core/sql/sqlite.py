@@ -17,6 +17,9 @@ from lifecycle.core.sql.databases import Connection, Use
 from lifecycle.core.sql.dialects import SQLITE
 from lifecycle.core.sql.sqlite_forks import IdleConnection, in_use, refuse_if_spoiled
 
+_SCRUB_MS = 50
+"""How long a scrub waits in one go for writers, and then for readers; it is tried until the deadline."""
+
 
 class Sqlite:
     """A SQLite file, opened anew for each use.
@@ -72,14 +75,18 @@ class Sqlite:
 
     def scrub(self, *tables: str) -> None:  # noqa: ARG002  the log holds pages of every table
         """Empty the write-ahead log into the file; waits for those who read what was there before."""
+        deadline = time.monotonic() + databases.WAIT_SECONDS
         with self._opened("rwc") as connection:
-            [(busy, _, _)] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if busy:
-            raise UnavailableError(
-                f"the {self._use.name} {self.description} is read by somebody for over "
-                f"{databases.WAIT_SECONDS} s: its log still holds what was deleted",
-                hint="try again when that has ended",
-            )
+            # By itself SQLite asks ever more seldom for the lock, until others never leave it free when it
+            # does; and while it waits for readers, nobody can write.
+            connection.execute(f"PRAGMA busy_timeout={_SCRUB_MS}")
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        f"the {self._use.name} {self.description} is read by somebody for over "
+                        f"{databases.WAIT_SECONDS} s: its log still holds what was deleted",
+                        hint="try again when that has ended",
+                    )
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
