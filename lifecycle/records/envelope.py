@@ -153,7 +153,8 @@ def open_pieces(
             plain = memory[: bounds[-1]]
             if len(kept):
                 held = [found for found in keys[piece] if found is not None]
-                _open(suite, place, chunks[envelopes.numbers], held, envelopes, plain.data)
+                parts = _slices(plain.data, bounds[:-1], bounds[1:])
+                _open(suite, place, chunks[envelopes.numbers], held, envelopes, parts)
             yield plain, bounds, envelopes.numbers
             begun = piece.stop
     finally:
@@ -193,9 +194,9 @@ def _open(
     chunks: Chunks,
     keys: Sequence[tuple[SubjectKey, ...]],
     envelopes: _Envelopes,
-    into: memoryview,
+    parts: Iterable[memoryview],
 ) -> None:
-    """Open some chunks, none of an erased subject, one after the other into memory."""
+    """Open some chunks, none of an erased subject, each into its part of the memory."""
     numbers = envelopes.numbers
     headers = _headers(suite, place, envelopes)
     secrets = _secrets(place, headers, numbers, keys)
@@ -207,8 +208,6 @@ def _open(
         )
     bound = _associated(place, chunks, headers)
     texts = _slices(envelopes.sealed, envelopes.begins + HEADER_BYTES, envelopes.ends)
-    bounds = envelopes.bounds(place)
-    parts = _slices(into, bounds[:-1], bounds[1:])
     waiting = iter(ciphers)
     try:
         if suite is Suite.AES_256_GCM:
