@@ -28,7 +28,6 @@ os.environ.update(
 
 LONGEST = (
     "docs/test_docs_your_own_system.py",
-    "flows/test_flows_crash.py",
     "flows/test_flows_deployed.py",
     "flows/test_flows_sealed.py",
     "flows/test_flows_story.py",

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lifecycle.core.settings import Settings
+from lifecycle.registry.connection import open_client, speaking
 from lifecycle.rollout.ledger import SqlLedger
 from lifecycle.scaffold.project import init
 
@@ -63,17 +64,11 @@ class Project:
 
     def registered(self) -> dict[str, Any]:
         """What a reviewer sees in MLflow: the versions, and the aliases."""
-        code = f"""
-import json
-from mlflow import MlflowClient
-client = MlflowClient({self.settings.tracking!r}, {self.settings.tracking!r})
-versions = [str(it.version) for it in client.search_model_versions("name='{SYSTEM}'")]
-aliases = client.get_registered_model("{SYSTEM}").aliases
-aliases = {{name: str(version) for name, version in aliases.items()}}
-print(json.dumps({{"versions": sorted(versions), "aliases": aliases}}))
-"""
-        found: dict[str, Any] = json.loads(self.python("-c", code).stdout)
-        return found
+        with speaking(self.settings):
+            client = open_client(self.settings)
+            versions = [str(it.version) for it in client.search_model_versions(f"name='{SYSTEM}'")]
+            aliases = client.get_registered_model(SYSTEM).aliases
+        return {"versions": sorted(versions), "aliases": {name: str(it) for name, it in aliases.items()}}
 
     def git(self, *words: str) -> str:
         return subprocess.run(
@@ -91,9 +86,12 @@ print(json.dumps({{"versions": sorted(versions), "aliases": aliases}}))
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory) -> Path:
-    """A project nobody has deployed from yet."""
+    """A project nobody has deployed from yet; MLflow's tables, which take seconds, are there to be copied."""
     folder = tmp_path_factory.mktemp("init") / "project"
     init(folder, SYSTEM, echo=lambda _line: None)
+    settings = Settings(project=folder)
+    with speaking(settings):
+        open_client(settings)
     return folder
 
 
