@@ -131,15 +131,21 @@ class MlflowRegistry:
         return made
 
     def _run(self, experiment: Experiment, run: TrainingRun, release: Release, evaluation: Evaluation) -> Run:
-        """The run of this release: one that a killed process left, or a new one."""
+        """The run of this release on these terms: one that a killed process left, or a new one.
+
+        What a candidate is judged by may change between two attempts, and MLflow lets no parameter of a run
+        change: other terms are another run, and the old one still shows what was asked then.
+        """
         tags = runs.run_tags(run, release, evaluation, self._settings.actor)
-        found = self._client.search_runs(
-            [experiment.experiment_id], f"tags.`{runs.RELEASE_TAG}` = '{release.digest}'", max_results=1
-        )
-        if found:
-            for key, value in tags.items():
-                self._client.set_tag(found[0].info.run_id, key, value)
-            return found[0]
+        params = runs.params_of(run)
+        for found in self._client.search_runs(
+            [experiment.experiment_id], f"tags.`{runs.RELEASE_TAG}` = '{release.digest}'"
+        ):
+            shown, complete = found.data.params, found.info.status == "FINISHED"
+            if shown == params or (not complete and shown.items() <= params.items()):
+                for key, value in tags.items():
+                    self._client.set_tag(found.info.run_id, key, value)
+                return found
         name = f"{run.split.test.end:%Y-%m-%d} {release.digest[:12]}"
         return self._client.create_run(experiment.experiment_id, tags=tags, run_name=name)
 
@@ -161,9 +167,10 @@ class MlflowRegistry:
             [experiment.experiment_id], f"tags.`{runs.RELEASE_TAG}` = '{release.digest}'"
         )
         ready = [model for model in found if model.status == "READY"]
-        if ready:
-            return ready[0]
         run_id = tracked.info.run_id
+        if ready:
+            self._link(run_id, ready[0])
+            return ready[0]
         model = found[0] if found else self._new_model(experiment, run_id, release)
         self._link(run_id, model)
         self._client.log_model_artifacts(model.model_id, str(folder), RELEASE_FOLDER)

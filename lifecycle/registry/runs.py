@@ -37,8 +37,7 @@ def log_facts(
     from mlflow.entities import Metric, Param
     from mlflow.utils.time import get_current_time_millis
 
-    params = load_params(Path(run.folder)).system(run.system)
-    flat = [Param(key, value) for key, value in flatten(shown_params(params))]
+    flat = [Param(key, value) for key, value in params_of(run).items()]
     for start in range(0, len(flat), _BATCH):
         client.log_batch(run_id, params=flat[start : start + _BATCH])
     # MLflow orders the points of a metric by its own clock.
@@ -108,6 +107,11 @@ def metrics_of(run: TrainingRun, evaluation: Evaluation) -> dict[str, float]:
     if evaluation.batch:
         found |= {f"batch_{name}": float(value) for name, value in evaluation.batch}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def params_of(run: TrainingRun) -> dict[str, str]:
+    """The parameters of a run: all of its system, by dotted names."""
+    return dict(flatten(shown_params(load_params(Path(run.folder)).system(run.system))))
 
 
 def shown_params(params: SystemParams) -> dict[str, Any]:

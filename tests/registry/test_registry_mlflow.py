@@ -141,6 +141,24 @@ def test_a_newer_evaluation_of_the_same_release_replaces_the_words(registry, reg
     assert client.get_run(registered.run).data.metrics["test_mae"] == 77.0
 
 
+def test_a_release_judged_on_other_terms_gets_a_run_of_its_own(registry, registered, client, candidate):
+    params = Path(candidate.run.folder) / "params.yaml"
+    terms = params.read_text()
+    for changed in (terms.replace("max: 200", "max: 300"), terms.partition("    gates:")[0]):
+        params.write_text(changed)
+        again = registry.register(candidate.run, candidate.release, candidate.evaluation)
+        assert again.version == registered.version
+        assert again.run != registered.run
+        asked = client.get_run(again.run)
+        assert asked.data.params.get("gates.0.max") == ("300.0" if "300" in changed else None)
+        assert asked.outputs.model_outputs == client.get_run(registered.run).outputs.model_outputs
+        assert f"/runs/{again.run}/" in client.get_model_version(SYSTEM, again.version).description
+    assert client.get_run(registered.run).data.params["gates.0.max"] == "200.0"
+
+    params.write_text(terms)
+    assert registry.register(candidate.run, candidate.release, candidate.evaluation) == registered
+
+
 def test_an_alias_that_somebody_moved_by_hand_is_put_back(registry, registered, client, make_candidate):
     other = make_candidate(600)
     registry.register(other.run, other.release, other.evaluation)
