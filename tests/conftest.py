@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ LONGEST = (
     "docs/test_docs_your_own_system.py",
     "flows/test_flows_deployed.py",
     "flows/test_flows_sealed.py",
-    "flows/test_flows_story.py",
+    "flows/test_flows_endings.py",
     "flows/test_flows_servers.py",
     "data/test_workspace_crash.py",
     "benchmarks/test_benchmarks_figures.py",
@@ -65,6 +66,18 @@ def _own_project(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("LIFECYCLE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LIFECYCLE_PROJECT", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _own_imports():
+    """What a test imports from a project of its own, no other test finds."""
+    before = [*sys.path]
+    yield
+    if added := {*sys.path} - {*before}:
+        sys.path[:] = before
+        for name, module in [*sys.modules.items()]:
+            if str(Path(getattr(module, "__file__", None) or "/").parent) in added:
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

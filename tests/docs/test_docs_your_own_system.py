@@ -195,6 +195,11 @@ def test_the_endpoint_answers_probabilities_and_follows_every_switch(walk):
     assert '"version":"2"' in walk.after("lifecycle update")
 
 
+def test_a_version_is_retrained_to_the_same_answers_and_the_same_file(walk):
+    proof = walk.after("lifecycle reproduce")
+    assert re.search(r"[1-9]\d+ answers are bitwise equal; the files of the models are identical", proof)
+
+
 def test_what_the_page_shows_is_what_was_printed(walk):
     said = ""
     for block, printed in walk.printed:
@@ -232,7 +237,7 @@ class Unmarked(Record):
     distance: Annotated[float, Feature(unit="km")]
 
 
-def test_the_errors_of_the_page_are_real(walk, tmp_path, monkeypatch):
+def test_the_errors_of_the_page_are_real(walk, tmp_path):
     misspelt, unmarked, renamed, denied = (
         block.text.strip() for block in blocks(PAGE.read_text(encoding="utf-8").split(ERRORS)[1])
     )
@@ -246,7 +251,6 @@ def test_the_errors_of_the_page_are_real(walk, tmp_path, monkeypatch):
         schema_of(Unmarked)
     assert unmarked == declaration.value.message.replace("Unmarked", "Parcel")
 
-    monkeypatch.setattr(sys, "path", [*sys.path])
     schema = load_system("late_parcels:SYSTEM", walk.project).schema
     rows = (walk.project / "source" / "parcels.csv").read_text(encoding="utf-8")
     (tmp_path / "source").mkdir()

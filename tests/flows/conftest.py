@@ -114,20 +114,3 @@ def copied(fresh: Path, folder: Path, **sections: Any) -> Project:
     if sections:
         project.change_params(**sections)
     return project
-
-
-def converged(project: Project) -> None:
-    """One version is registered and live, nothing lies about, and there is nothing left to do."""
-    [deployment] = project.ledger.history(SYSTEM)
-    registered = project.registered()
-    assert registered["versions"] == [deployment.version]
-    assert registered["aliases"]["champion"] == deployment.version
-    assert tidy(project)
-    assert project.json("update", SYSTEM, "--as-of", "2025-03-01")["status"] == "unchanged"
-    assert len(project.ledger.history(SYSTEM)) == 1
-
-
-def tidy(project: Project) -> bool:
-    """Whether the user's checkout is as it was committed, and no lock of git is left."""
-    locks = list((project.root / ".git").rglob("*.lock"))
-    return not locks and project.git("status", "--porcelain") == ""

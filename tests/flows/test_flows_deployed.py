@@ -1,4 +1,7 @@
-"""What people do with a project that is deployed: its flow died after each of its steps in turn."""
+"""The loop on the command line: a project that is deployed is used, updated and rolled back.
+
+Its first deployment died after each of its steps in turn, and converged.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.conftest import SYSTEM, Project, converged, copied
+from tests.flows.conftest import SYSTEM, Project, copied
 
 KILLED = Path(__file__).with_name("killed.py")
 FIRST = ("first-deployment", SYSTEM, "--as-of", "2025-03-01")
@@ -20,6 +23,15 @@ STEPS = (
     "lifecycle.rollout.ledger.SqlLedger.record",
 )
 """In order; the last is the switch, before the aliases follow."""
+
+SERVED = {
+    "mode": "real-time",
+    "latency_p99_ms": 100,
+    "throughput_per_s": 50,
+    "memory_mb": 200,
+    "size_mb": 50,
+}
+"""Requirements that are measured on a real server process."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +56,19 @@ def deployed(killed_project) -> Iterator[Project]:
 
 
 def test_killed_after_one_step_after_the_other_the_flow_converges(deployed):
-    converged(deployed)
+    project = deployed
+    [deployment] = project.ledger.history(SYSTEM)
+    evaluation = deployment.evidence["evaluation"]
+    assert {it["verdict"] for it in evaluation["comparisons"]} == {"better"}
+    registered = project.registered()
+    assert registered["versions"] == [deployment.version]
+    assert registered["aliases"]["champion"] == deployment.version
+    locks = list((project.root / ".git").rglob("*.lock"))
+    assert not locks
+    assert project.git("status", "--porcelain") == ""
+    assert project.json("update", SYSTEM, "--as-of", "2025-03-01T00:30")["status"] == "unchanged"
+    assert "has no version '9'" in project.run("reproduce", SYSTEM, "9", expect=6).stderr
+    assert len(project.ledger.history(SYSTEM)) == 1
 
 
 def test_the_champion_answers_a_reviewer_as_the_endpoint_does(deployed):
@@ -101,3 +125,45 @@ def test_a_developer_works_with_dvc_in_the_ordinary_checkout(deployed):
     project.python("-m", "dvc", "plots", "show", "--out", ".lifecycle/plots")
     project.python("-m", "dvc", "exp", "run", "--set-param", f"systems.{SYSTEM}.seed=8")
     assert "seed" in project.python("-m", "dvc", "params", "diff").stdout
+
+
+def test_an_update_is_held_promoted_and_rolled_back(deployed):
+    project = deployed
+    words = ("update", SYSTEM, "--as-of", "2025-06-01")
+    project.change_params(gates=[{"metric": "mae", "max": 0.001}])
+    held = project.json(*words, expect=11)
+    assert held["status"] == "held"
+    assert "mae" in held["reason"]
+    assert project.ledger.live(SYSTEM).version == "1"
+
+    project.change_params(gates=[], requirements=SERVED)
+    (project.root / "notes.txt").write_text("a dirty tree\n")
+    killed = ("lifecycle.rollout.ledger.SqlLedger.record", "1")
+    dead = project.python(str(KILLED), *killed, *words, expect=-signal.SIGKILL)
+    assert "notes.txt" in dead.stderr
+    assert project.registered()["aliases"]["champion"] == "1"
+    assert project.json(*words)["status"] == "unchanged"
+    aliases = project.registered()["aliases"]
+    assert (aliases["champion"], aliases["previous"]) == ("2", "1")
+    assert project.git("status", "--porcelain").split() == ["??", "notes.txt"]
+
+    *_, updated = project.json("history", SYSTEM)
+    gates = updated["evidence"]["evaluation"]["gates"]
+    assert {gate["name"] for gate in gates} >= {*SERVED, "parity"} - {"mode"}
+    assert all(gate["ok"] for gate in gates)
+    assert project.json("history", SYSTEM, "--at", updated["decided_at"])[0]["version"] == "2"
+
+    back = project.json("rollback", SYSTEM, "--reason", "complaints", "--version", "2")
+    assert back["status"] == "rolled back"
+    assert back["deployment"]["version"] == "1"
+    assert project.json("rollback", SYSTEM, "--version", "2")["status"] == "unchanged"
+    assert project.run("rollback", SYSTEM, expect=6).stderr
+    assert project.registered()["aliases"]["champion"] == "1"
+    assert [row["decision"] for row in project.json("history", SYSTEM)] == [
+        "first-deployment",
+        "hold",
+        "promote",
+        "rollback",
+    ]
+    again = project.json("update", SYSTEM, "--as-of", "2025-06-01")
+    assert "rolled back since" in again["reason"], "what was rolled back is not promoted again by itself"
