@@ -21,6 +21,7 @@ from lifecycle.core.values import Evaluation, ModelVersion, Release, TrainingRun
 from lifecycle.registry import runs
 from lifecycle.registry.connection import open_client, speaking
 from lifecycle.registry.description import Told, describe
+from lifecycle.registry.glance import aliases_seen
 from lifecycle.registry.packaging import RELEASE_FOLDER, write_model_folder
 
 if TYPE_CHECKING:
@@ -95,10 +96,13 @@ class MlflowRegistry:
             StateError: MLflow has no such version.
             UnavailableError: MLflow does not answer.
         """
+        wanted = {"champion": champion, "previous": previous}
+        seen = aliases_seen(self._settings, name)
+        if seen is not None and all(seen.get(alias) == version for alias, version in wanted.items()):
+            return ()
         with speaking(self._settings):
             found = self._client.search_registered_models(f"name = '{name}'")
             aliases = found[0].aliases if found else {}
-            wanted = {"champion": champion, "previous": previous}
             wrong = [alias for alias, version in wanted.items() if _as_text(aliases.get(alias)) != version]
             for alias in wrong:
                 version = wanted[alias]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails, to_json
-from starlette.exceptions import HTTPException
 
 from lifecycle.core.suggest import nearest
 from lifecycle.serving.exchange import Reply
-from lifecycle.serving.metrics.counts import Reason
+
+if TYPE_CHECKING:  # who opens records has a key checked too, and need not have FastAPI
+    from fastapi import FastAPI, Request
+    from fastapi.responses import Response
+
+    from lifecycle.serving.metrics.counts import Reason
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
@@ -73,6 +75,8 @@ class ProblemError(Exception):
 
     def response(self) -> Response:
         """The same, for FastAPI."""
+        from fastapi.responses import Response
+
         body = to_json(self.problem, exclude_none=True)
         return Response(body, self.status, self.headers, media_type=MEDIA_TYPE)
 
@@ -149,6 +153,7 @@ def unforeseen(error: Exception) -> ProblemError:
 
 def install(app: FastAPI) -> None:
     """Answer every error of an app with a problem."""
+    from starlette.exceptions import HTTPException
 
     async def own(_: Request, error: Exception) -> Response:
         return error.response() if isinstance(error, ProblemError) else unforeseen(error).response()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -195,3 +197,9 @@ def test_a_key_for_records_predicts_nothing(file, path):
     text = file.issue("ada", ["records"], [], NOON)
     with pytest.raises(ProblemError, match="does not allow predict"):
         KeyRing(path).check(asking(text), "predict", "homes", NOON.timestamp())
+
+
+def test_whose_key_it_is_can_be_told_without_a_web_framework():
+    code = "import sys, lifecycle.serving.keys; print({'fastapi', 'starlette', 'uvicorn'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", "batch flows open records too, and may not have it installed"
