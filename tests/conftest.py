@@ -27,22 +27,30 @@ os.environ.update(
 )
 
 
-LONGEST = (
-    "docs/test_docs_your_own_system.py",
-    "flows/test_flows_deployed.py",
-    "flows/test_flows_sealed.py",
-    "flows/test_flows_endings.py",
+FIRST = (
     "flows/test_flows_servers.py",
-    "data/test_workspace_crash.py",
+    "serving/reliability",
+    "flows/test_flows_deployed.py",
+    "serving",
+    "docs/test_docs_your_own_system.py",
     "benchmarks/test_benchmarks_figures.py",
+    "flows/test_flows_sealed.py",
+    "office",
+    "data/test_workspace_crash.py",
 )
-"""Files that take a minute or more each."""
+"""The longest begin first, so that no core waits for one of them at the end. Beside files that keep a core
+busy for minutes run those that often wait: for a clock, or for a client that is slow on purpose."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files begin first, so that no core waits for one of them at the end."""
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    """Put the files in order, so that both cores are busy to the end."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        return next((at for at, first in enumerate(FIRST) if path.startswith(first)), len(FIRST))
+
+    root = Path(__file__).parent
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -96,12 +96,6 @@ def fresh(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def project(fresh, tmp_path) -> Project:
-    """A project of the test's own; nothing of it has been deployed."""
-    return copied(fresh, tmp_path)
-
-
-@pytest.fixture
 def batch_project(fresh, tmp_path) -> Project:
     """One whose requirements need no server process, so that its flows are quick."""
     return copied(fresh, tmp_path, requirements={"mode": "batch"})

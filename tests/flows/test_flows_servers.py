@@ -1,17 +1,24 @@
-"""The whole stack, as a newcomer meets it: servers, flows through Prefect, requests; nothing left behind."""
+"""The whole stack: servers, flows through Prefect, requests, a server that dies; nothing left behind."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from lifecycle.supervise.status import ServiceStatus, status
+from tests.flows.conftest import Project, copied
+from tests.supervise.small_servers import until
 
 SYSTEM = "delivery-time"
 RECORD = {"vehicle": "van", "distance": 12.5, "stops": 4, "rain": False}
@@ -35,9 +42,15 @@ def of_project(root: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def stack(project):
-    """The project with all its servers up; taken down whatever happens."""
+def standing(project: Project) -> dict[str, ServiceStatus]:
+    """How each service of the stack is doing."""
+    return {it.name: it for it in status(project.settings).services}
+
+
+@pytest.fixture(scope="module")
+def stack(fresh, tmp_path_factory) -> Iterator[tuple[Project, dict[str, str]]]:
+    """A project with all its servers up; taken down whatever happens."""
+    project = copied(fresh, tmp_path_factory.mktemp("stack"))
     try:
         yield project, project.json("up")
     finally:
@@ -134,6 +147,21 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
 
     assert (project.root / "scores" / "2100-01-01" / "manifest.json").is_file()
     shutil.rmtree(project.root / "scores")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_comes_back_and_all_of_them_leave_nothing(stack):
+    project, addresses = stack
+    known = ask(f"{addresses['prefect']}/api/deployments/filter", {})
+    before = standing(project)["prefect"]
+    os.kill(before.pid, signal.SIGKILL)
+    until(lambda: status(project.settings).ok and standing(project)["prefect"].pid != before.pid, seconds=120)
+    assert {name: it.restarts for name, it in standing(project).items() if it.restarts} == {"prefect": 1}
+    names = [it["name"] for it in ask(f"{addresses['prefect']}/api/deployments/filter", {})]
+    assert names == [it["name"] for it in known]
+
     project.run("down")
     assert of_project(project.root) == []
     assert project.git("status", "--porcelain") == ""
+    kept = (project.settings.state / "mlflow").iterdir()
+    assert {path.name.split(".")[0] for path in kept} <= {"mlflow", "artifacts"}
