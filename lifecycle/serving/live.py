@@ -239,12 +239,13 @@ class LiveReleases:
                 except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old one goes on
                     faults += 1
                     self._fail(place, deployment, _words(error))
+                    memory.give_back()
                 else:
+                    memory.give_back()  # before it answers: a poll may make it do so from here on
                     with self._lock:
                         place.held[token_of(deployment)] = release
                         if not faults:
                             self._change(system, fault="", attempts=0)
-            memory.give_back()
             self._agree()
         finally:
             self._loading.discard(system)
