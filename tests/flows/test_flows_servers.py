@@ -99,7 +99,9 @@ def test_flows_run_through_prefect_and_the_endpoint_follows(stack):
     assert second["release"] != first["release"]
     scores = {"inputs": '["source/*.csv"]', "output": "scores/{as_of}", "as_of": "2100-01-01"}
     assert "Published" in through_prefect("score-batch", **scores)
-    assert "Rolled Back" in through_prefect("rollback", reason="a test")
+    button = ask(f"{api}/deployments/name/rollback/{SYSTEM}")["id"]  # as the UI starts it
+    run = ask(f"{api}/deployments/{button}/create_flow_run", {"parameters": {"reason": "a test"}})
+    until(lambda: ask(f"{api}/flow_runs/{run['id']}")["state"]["name"] == "Rolled Back", seconds=120)
     while (third := ask(predict, RECORD))["release"] == second["release"]:
         pass  # within the polling interval
     assert {**third, "prediction_id": first["prediction_id"]} == first
