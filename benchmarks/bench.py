@@ -20,6 +20,7 @@ class Size:
         updates: Times an update is repeated.
         starts: Times a server is started, or an update that finds nothing new is run.
         commands: Times a command of a fraction of a second is run.
+        warm_ups: Times each is run before, and not counted.
         ingests: Times each ingest is repeated.
         rows: Rows of the large ingest.
         csv_rows: Rows of the ingest from CSV.
@@ -47,6 +48,7 @@ class Size:
     csv_rows: int
     scored: int
     every: int
+    warm_ups: int = 1
     probes: int = 1000
     rounds: int = 1
     load_seconds: float = 1.0

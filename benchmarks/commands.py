@@ -79,11 +79,12 @@ def run(
     return Ended(seconds, stdout, stderr, peak)
 
 
-def seconds_of(command: Sequence[str], repeats: int, project: Path | None = None) -> list[float]:
-    """Seconds of each run of a command, after one that is not counted."""
+def seconds_of(
+    command: Sequence[str], repeats: int, warm_ups: int, project: Path | None = None
+) -> list[float]:
+    """Seconds of each run of a command, after some that are not counted."""
     cwd, env = project or ROOT, environment(project)
-    run(command, cwd, env)
-    return [run(command, cwd, env).seconds for _ in range(repeats)]
+    return [run(command, cwd, env).seconds for _ in range(warm_ups + repeats)][warm_ups:]
 
 
 class _Watcher:

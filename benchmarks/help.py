@@ -9,9 +9,9 @@ from benchmarks.figure import Beside, Bound, Figure, Measured, Samples
 
 def measure(bench: Bench) -> Figure:
     """`lifecycle --help`, and Click alone."""
-    count = bench.size.commands
-    told = Samples.of(seconds_of([*PYTHON, "-m", "lifecycle", "--help"], count), "s")
-    click = Samples.of(seconds_of([*PYTHON, "-c", "import click"], count), "s")
+    count, warm_ups = bench.size.commands, bench.size.warm_ups
+    told = Samples.of(seconds_of([*PYTHON, "-m", "lifecycle", "--help"], count, warm_ups), "s")
+    click = Samples.of(seconds_of([*PYTHON, "-c", "import click"], count, warm_ups), "s")
     bench.say(f"lifecycle --help: {told}; import click: {click}")
     return Figure(
         name="help",

@@ -61,12 +61,11 @@ class _Start:
 
 def measure(bench: Bench) -> Figure:
     """Start the server of a live release several times, then ask the same release through the probe."""
-    project, count = bench.project, bench.size.starts
+    project, count, warm_ups = bench.project, bench.size.starts, bench.size.warm_ups
     live = _live(project)
-    start(project, live.records)
-    starts = [start(project, live.records) for _ in range(count)]
+    starts = [start(project, live.records) for _ in range(warm_ups + count)][warm_ups:]
     bench.say(f"serving: ready after {', '.join(f'{it.ready_s:.2f} s' for it in starts)}")
-    importing = seconds_of([*PYTHON, "-c", f"import {LIBRARIES}"], count)
+    importing = seconds_of([*PYTHON, "-c", f"import {LIBRARIES}"], count, warm_ups)
     holding = [run([*PYTHON, "-c", _IMPORTING], project.root, environment()) for _ in range(count)]
     unwanted = sorted(set(UNWANTED) & modules(project))
     probe = ServerProbe(project.settings)

@@ -13,18 +13,18 @@ from benchmarks.project import Flow, Project
 
 def measure(bench: Bench) -> Figure:
     """Update, then update again as of a moment by which no further label has matured."""
-    story, project = bench.story, bench.project
+    story, project, warm_ups = bench.story, bench.project, bench.size.warm_ups
     if project.as_of != story.second:
         project.flow("update", story.second)
     before = project.versions
-    flows = [_unchanged(project, story.later) for _ in range(bench.size.starts + 1)][1:]
+    flows = [_unchanged(project, story.later) for _ in range(warm_ups + bench.size.starts)][warm_ups:]
     bench.say(f"unchanged: {', '.join(f'{flow.seconds:.1f} s' for flow in flows)}")
     whole = Samples.of((flow.seconds for flow in flows), "s")
-    importing = seconds_of([*PYTHON, "-c", "import mlflow"], bench.size.starts)
+    importing = seconds_of([*PYTHON, "-c", "import mlflow"], bench.size.starts, warm_ups)
     project.lifecycle("data", "checkout", story.system)
     dvc = str(Path(sys.executable).with_name("dvc"))
     asking = seconds_of(
-        [dvc, "status", "--quiet", f"data/{story.system}.dvc"], bench.size.starts, project.root
+        [dvc, "status", "--quiet", f"data/{story.system}.dvc"], bench.size.starts, warm_ups, project.root
     )
     new = float(project.versions - before)
     return Figure(

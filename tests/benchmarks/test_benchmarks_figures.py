@@ -25,6 +25,7 @@ SIZE = Size(
     csv_rows=500,
     scored=2_000,
     every=40,
+    warm_ups=0,
     trees=40,
 )
 STORY = Story("delivery-time", first="2025-03-01", second="2025-09-01", later="2025-09-01T00:00:01")
