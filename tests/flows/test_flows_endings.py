@@ -1,4 +1,4 @@
-"""How a flow ends that trains nothing, refused or skipped, and what it says then."""
+"""How a flow ends that puts nothing live: refused, skipped or held, and what it says then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ def test_too_little_data_is_skipped_and_nothing_is_trained(batch_project):
     assert result["status"] == "skipped"
     assert "at least" in result["reason"]
     assert batch_project.ledger.history(SYSTEM) == ()
+
+
+def test_a_candidate_that_misses_a_gate_is_held_and_promoted_once_the_gate_lets_it(batch_project):
+    batch_project.change_params(gates=[{"metric": "mae", "max": 0.001}])
+    held = batch_project.json("first-deployment", SYSTEM, "--as-of", "2025-03-01", expect=11)
+    assert held["status"] == "held"
+    assert "mae" in held["reason"]
+    assert batch_project.ledger.live(SYSTEM) is None
+    batch_project.change_params(gates=[{"metric": "mae", "max": 1000}])
+    assert batch_project.json("first-deployment", SYSTEM, "--as-of", "2025-03-01")["status"] == "promoted"
 
 
 def test_what_cannot_be_is_told_before_anything_runs(batch_project):
