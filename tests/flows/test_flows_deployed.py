@@ -128,16 +128,10 @@ def test_a_developer_works_with_dvc_in_the_ordinary_checkout(deployed):
     project.git("reset", "--quiet", "--hard", "HEAD~")
 
 
-def test_an_update_is_held_promoted_and_rolled_back(deployed):
+def test_an_update_is_promoted_and_rolled_back(deployed):
     project = deployed
     words = ("update", SYSTEM, "--as-of", "2025-06-01")
-    project.change_params(gates=[{"metric": "mae", "max": 0.001}])
-    held = project.json(*words, expect=11)
-    assert held["status"] == "held"
-    assert "mae" in held["reason"]
-    assert project.ledger.live(SYSTEM).version == "1"
-
-    project.change_params(gates=[], requirements=SERVED)
+    project.change_params(requirements=SERVED)
     (project.root / "notes.txt").write_text("a dirty tree\n")
     killed = ("lifecycle.rollout.ledger.SqlLedger.record", "1")
     dead = project.python(str(KILLED), *killed, *words, expect=-signal.SIGKILL)
@@ -162,7 +156,6 @@ def test_an_update_is_held_promoted_and_rolled_back(deployed):
     assert project.registered()["aliases"]["champion"] == "1"
     assert [row["decision"] for row in project.json("history", SYSTEM)] == [
         "first-deployment",
-        "hold",
         "promote",
         "rollback",
     ]
